@@ -1,0 +1,92 @@
+"""Files that are either whole or absent: write beside, fsync, rename. And a lock that dies with its holder."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from potstill.core.errors import PotstillError
+
+
+def fsync_dir(folder: Path) -> None:
+    """Flush a folder's entries, so that a rename in it survives a power cut."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically and durably. Raises PotstillError when the disk is full or read-only."""
+    with replacing(path) as tmp:
+        tmp.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as readable JSON, atomically and durably; NaN and Inf are refused."""
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file. Raises PotstillError naming the file when it is missing or not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as err:
+        raise PotstillError(f"{path}: must be a readable JSON file; got {err}.") from err
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on a clean exit it is fsynced and renamed over `path`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(fd)
+    except OSError as err:
+        raise PotstillError(f"{path}: must be writable; got {err.strerror}. Choose another folder.") from err
+    tmp = Path(name)
+    try:
+        yield tmp
+        with open(tmp, "rb+") as handle:
+            os.fsync(handle.fileno())
+        os.chmod(tmp, 0o644)
+        os.replace(tmp, path)
+        fsync_dir(path.parent)
+    except OSError as err:
+        raise PotstillError(
+            f"{path}: could not be written; got {err.strerror or err}. Nothing was lost: free space or choose another "
+            "folder, then run the same command again."
+        ) from err
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+def fsync_tree(folder: Path) -> None:
+    """Flush every file and folder below `folder`."""
+    for root, _, names in os.walk(folder):
+        for name in names:
+            fd = os.open(Path(root) / name, os.O_RDONLY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        fsync_dir(Path(root))
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive advisory lock on `path`; the kernel drops it if the process dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

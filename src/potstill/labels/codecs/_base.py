@@ -1,0 +1,39 @@
+"""What a codec is. Shapes: N rows, K classes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from potstill.core.spec import Registry, Spec
+
+
+class CodecSpec(Spec, ABC):
+    """A lossy or exact way to keep float32 rows."""
+
+    kind: str
+
+    @abstractmethod
+    def layout(self, num_classes: int) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Return field name -> (NumPy dtype, shape of one row)."""
+
+    @abstractmethod
+    def encode(self, values_NK: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Return the fields of `layout`, each with N rows, for float32 values."""
+
+    @abstractmethod
+    def decode(
+        self, fields: Mapping[str, NDArray[Any]], num_classes: int, temperature: float = 1.0, standardized: bool = False
+    ) -> NDArray[Any]:
+        """Return [N, K] float32 raw values. A sparse codec fills what it left out so that softmax(values / T)
+        has the right mass; with `standardized`, rows come back standardised (mean 0, std 1, ddof 0)."""
+
+    def serves(self, temperature: float, standardized: bool) -> bool:
+        """Return whether `decode` is meant for this temperature."""
+        return True
+
+
+registry: Registry[CodecSpec] = Registry("codecs")

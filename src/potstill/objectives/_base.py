@@ -1,0 +1,97 @@
+"""What an objective is. Shapes: B rows of a batch, K classes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+from pydantic import Field
+
+from potstill.core.spec import Registry, Spec
+from potstill.schedules import Scheduled
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CodecKind = Literal["float32", "float16", "int8-affine", "topk"]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an objective reads; decides what the store must hold and what is captured."""
+
+    labels: bool = False
+    """Reads the hard labels; rows without one carry no such term."""
+    teacher: Literal["nothing", "logits", "probabilities", "either"] = "nothing"
+    """What it reads of the teacher; a teacher that gives probabilities has no logits."""
+    temperatures: tuple[float, ...] | None = ()
+    """Every temperature it reads the teacher at; None if it varies freely (a top-k store cannot serve that)."""
+    standardized: bool = False
+    """Reads the teacher's logits standardised per row."""
+
+
+class TeacherRows(Protocol):
+    """The teacher's outputs for the rows of one batch, decoded from the store on demand."""
+
+    def logits(self, temperature: float = 1.0, standardized: bool = False) -> Tensor:
+        """Return [B, K] float32 raw logits (not divided by T); a sparse codec fills its tail to be exact at that T.
+
+        With `standardized`, return (z - mean) / std per row, std with ddof 0 over K, floored at 1e-6.
+        """
+        ...
+
+    def probabilities(self) -> Tensor:
+        """Return [B, K] float32, rows summing to 1; softmax of the logits where the teacher gives logits."""
+        ...
+
+
+@dataclass
+class LossInputs:
+    """One batch as an objective sees it."""
+
+    logits_BK: Tensor
+    """The student's raw logits, [B, K] float32."""
+    labels_B: Tensor
+    """Hard labels, int64; -1 where a row has none."""
+    progress: float
+    """Share of optimiser steps taken, [0, 1]."""
+    teacher: TeacherRows | None = None
+    partner_labels_B: Tensor | None = None
+    """Labels of the mixup partners, -1 where absent; None without mixup."""
+    mix_B: Tensor | None = None
+    """Share of the row itself in the mixed picture, [0, 1] float32; None without mixup."""
+    student_taps: dict[str, Tensor] = field(default_factory=dict)
+    teacher_taps: dict[str, Tensor] = field(default_factory=dict)
+
+
+class ObjectiveSpec(Spec, ABC):
+    """A weighted, named term of the training loss."""
+
+    reference: ClassVar[str]
+    """The paper, with its identifier."""
+    codecs: ClassVar[frozenset[CodecKind]] = frozenset({"float32", "float16", "int8-affine", "topk"})
+    """Label-store codecs whose rounding this loss tolerates."""
+
+    kind: str
+    weight: Scheduled = Field(default=1.0)
+    """Multiplier of this term in the total loss, >= 0, dimensionless; a number or a schedule."""
+
+    @abstractmethod
+    def needs(self) -> Needs:
+        """Return what this objective reads."""
+
+    @abstractmethod
+    def loss(self, x: LossInputs) -> Tensor:
+        """Return the unweighted, unreduced loss, [B] float32."""
+
+    def mask(self, x: LossInputs) -> Tensor | None:
+        """Return [B] float32 of 0 and 1: which rows have this term; None means all of them."""
+        return None
+
+    def readings(self, progress: float) -> dict[str, float]:
+        """Return scheduled values worth logging besides the weight, such as the temperature."""
+        return {}
+
+
+registry: Registry[ObjectiveSpec] = Registry("objectives")

@@ -1,0 +1,29 @@
+"""What a task is. Shapes: N rows, K classes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+
+from potstill.core.spec import Registry, Spec
+
+
+class TaskSpec(Spec, ABC):
+    """What is predicted and how it is judged; NumPy only."""
+
+    headline: ClassVar[str]
+    """Name of the metric that the verdict compares, larger is better, in [0, 1]."""
+    kind: str
+
+    @abstractmethod
+    def metrics(self, outputs_NK: NDArray[Any], labels_N: NDArray[Any], classes: list[str]) -> dict[str, Any]:
+        """Return every metric as JSON-ready values; the headline among them."""
+
+    @abstractmethod
+    def correct(self, outputs_NK: NDArray[Any], labels_N: NDArray[Any]) -> NDArray[Any]:
+        """Return [N] float64, each row's share of the headline metric, so that its mean is the metric."""
+
+
+registry: Registry[TaskSpec] = Registry("tasks")

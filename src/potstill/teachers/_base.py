@@ -1,0 +1,76 @@
+"""What a teacher is. Shapes: B rows, C channels, H, W pixels, K classes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from numpy.typing import NDArray
+
+from potstill.core.spec import Registry, Spec
+from potstill.models import ModelIO, ModelSpec
+from potstill.schedules.training import TrainSpec
+
+OutputKind = Literal["logits", "probabilities"]
+
+
+class Labeller(Protocol):
+    """Turns a micro-batch of pixels into teacher outputs; always in eval mode, no gradient."""
+
+    output: OutputKind
+    num_classes: int
+
+    def __call__(self, pixels_BCHW: NDArray[Any]) -> NDArray[Any]:
+        """Return [B, K] float32 for pixels float32 in [0, 1] at the data's size; resizing and normalising are its
+        own business. A pure function of the whole micro-batch."""
+        ...
+
+
+@dataclass(frozen=True)
+class TeacherContext:
+    """What a teacher may use to get ready."""
+
+    work: Path
+    """Folder that becomes the teacher's artifact; kept over interruptions."""
+    io: ModelIO
+    """Of the data: its own height and width."""
+    mean: tuple[float, ...]
+    """Of the training split's pixels in [0, 1], per channel."""
+    std: tuple[float, ...]
+    seed: int
+    fit: Callable[[ModelSpec, TrainSpec, Path, int, str], None]
+    """(model, training, folder, seed, labels "all" or "labelled") -> trains, leaving `student.json` and
+    `student.safetensors` in the folder; resumable."""
+
+
+class TeacherSpec(Spec, ABC):
+    """Where soft labels come from."""
+
+    kind: str
+
+    def prepare(self, context: TeacherContext) -> dict[str, Any]:
+        """Make the teacher ready in `context.work` (train it, check files) and return facts for the report.
+        Must be repeatable: a second call after an interruption goes on."""
+        return {}
+
+    @abstractmethod
+    def load(self, folder: Path, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:
+        """Return the labeller; `folder` is what `prepare` left, `io`, `mean` and `std` are the data's."""
+
+    def fits(self) -> bool:
+        """Return whether `prepare` trains (so the trainer's source is part of its key)."""
+        return False
+
+    def foreign(self) -> bool:
+        """Return whether the teacher's preprocessing is the user's word (the gate then tries others)."""
+        return True
+
+    def saw_hidden_labels(self) -> bool:
+        """Return whether it was trained here on labels that the student may not see."""
+        return False
+
+
+registry: Registry[TeacherSpec] = Registry("teachers")
