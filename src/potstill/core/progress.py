@@ -50,6 +50,8 @@ class Task(AbstractContextManager["Task"]):
     def __init__(self, progress: Progress, name: str, total: int, unit: str) -> None:
         self._to, self.name, self.total, self.unit = progress, name, total, unit
         self.done = 0
+        self.note = ""
+        """Shown beside the bar."""
         self._start = self._shown = time.monotonic()
         self._offset = 0
 
@@ -61,24 +63,24 @@ class Task(AbstractContextManager["Task"]):
         """Say that `done` units were finished earlier; they do not count in the rate."""
         self.done = self._offset = done
 
-    def advance(self, num: int = 1, note: str = "") -> None:
-        """Count `num` more units; `note` is shown beside them."""
+    def advance(self, num: int = 1) -> None:
+        """Count `num` more units."""
         self.done += num
         now = time.monotonic()
         interval = 0.1 if self._to.mode == "bar" else 10.0
         if now - self._shown >= interval:
             self._shown = now
-            self._show(now, note)
+            self._show(now)
 
-    def _show(self, now: float, note: str) -> None:
+    def _show(self, now: float) -> None:
         seconds = max(now - self._start, 1e-9)
         rate = (self.done - self._offset) / seconds
         left = (self.total - self.done) / rate if rate > 0 else 0.0
         if self._to.mode == "json":
-            self._to.event("progress", task=self.name, done=self.done, total=self.total, rate=round(rate, 3), note=note)
+            self._to.event("progress", task=self.name, done=self.done, total=self.total, rate=round(rate, 3), note=self.note)
             return
         share = self.done / max(self.total, 1)
-        text = f"{share:4.0%} {self.done}/{self.total} {self.unit}, {rate:.3g} {self.unit}/s, {left:.0f} s left {note}"
+        text = f"{share:4.0%} {self.done}/{self.total} {self.unit}, {rate:.3g} {self.unit}/s, {left:.0f} s left  {self.note}"
         if self._to.mode == "bar":
             filled = int(24 * share)
             bar = "━" * filled + "╌" * (24 - filled)

@@ -1,0 +1,235 @@
+"""The commands."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from potstill.stages import RunOptions
+
+app = typer.Typer(
+    help="Distil a big model into one that fits your device, and prove that it fits.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+labels_app = typer.Typer(help="Check and repair a soft-label store.", no_args_is_help=True)
+cache_app = typer.Typer(help="See and clear the artifact cache.", no_args_is_help=True)
+app.add_typer(labels_app, name="labels")
+app.add_typer(cache_app, name="cache")
+
+RecipeArgument = Annotated[Path, typer.Argument(help="A recipe in YAML.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON object (or event) a line.")]
+
+
+class Logger(str, Enum):
+    """A log beside the JSON lines."""
+
+    csv = "csv"
+    tensorboard = "tensorboard"
+
+
+class Family(str, Enum):
+    """What `potstill list` lists."""
+
+    objectives = "objectives"
+    models = "models"
+    data = "data"
+    tasks = "tasks"
+    codecs = "codecs"
+    stages = "stages"
+    steps = "steps"
+    teachers = "teachers"
+    exporters = "exporters"
+    schedules = "schedules"
+    augmentations = "augmentations"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"potstill {version('potstill')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def init(
+    task: Annotated[str, typer.Argument(help="What is learnt; see: potstill list tasks.")] = "image-classification",
+    data: Annotated[Path, typer.Option(help="Your data: a folder of images by class, .parquet, .npz or IDX.")] = Path("."),
+    out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the recipe if there is one.")] = False,
+) -> None:
+    """Write a recipe for your own data, with what was found in it."""
+    from potstill.cli.init import write_recipe
+
+    typer.echo(write_recipe(task, data, out, force=force))
+
+
+@app.command()
+def plan(recipe: RecipeArgument, as_json: JsonOption = False) -> None:
+    """Show what a run would do: stages, cached or not and why, time, disk, and both models' size. Computes nothing."""
+    from potstill.cli.show import print_plan
+    from potstill.pipeline.plan import make_plan
+    from potstill.recipe.load import load
+
+    print_plan(make_plan(load(recipe)), as_json=as_json)
+
+
+@app.command()
+def run(
+    recipe: RecipeArgument,
+    out: Annotated[Optional[Path], typer.Option(help="Run folder; default runs/<name>.", show_default=False)] = None,  # noqa: UP045 - typer
+    threads: Annotated[int, typer.Option(help="CPU cores to use; 0 takes all.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="cpu, or cuda where the machine has it.")] = "cpu",
+    log: Annotated[Optional[list[Logger]], typer.Option(help="Further logs; may be repeated.", show_default=False)] = None,  # noqa: UP045
+    samples: Annotated[bool, typer.Option(help="Put pictures of test samples into the report.")] = True,
+    accept_fingerprint: Annotated[
+        bool, typer.Option("--accept-fingerprint", help="Resume work begun under other numerics.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a recipe: teacher, soft labels, student, controls, export, checks, report. Resumes where it was stopped."""
+    from potstill.cli.run import run_recipe
+
+    run_recipe(
+        recipe, out, _options(threads, device, accept_fingerprint), mode="json" if as_json else "auto", samples=samples,
+        loggers=tuple(entry.value for entry in log or ()), cores=threads,
+    )  # fmt: skip
+
+
+@app.command(name="list")
+def list_kinds(
+    family: Annotated[Family, typer.Argument(help="Which family.", show_default=False)], as_json: JsonOption = False
+) -> None:
+    """List the kinds of a family, with what each is."""
+    from potstill.cli.show import print_kinds
+
+    print_kinds(family.value, as_json=as_json)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of recipes, for editors."""
+    import json
+
+    from potstill.recipe.model import Recipe
+
+    typer.echo(json.dumps(Recipe.model_json_schema(), indent=1))
+
+
+@app.command()
+def verify(
+    model: Annotated[Path, typer.Argument(help="An ONNX file, ours or anybody's.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="The recipe whose test split is used.", show_default=False)],
+    threads: Annotated[int, typer.Option(help="CPU threads of the runtime.", min=1)] = 1,
+    scale: Annotated[float, typer.Option(help="A foreign model's pixel range: 1 or 255.")] = 1.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a model file over a recipe's test split: accuracy, latency, memory, size, each measured here."""
+    from potstill.cli.run import verify_file
+
+    verify_file(model, data, threads=threads, scale=scale, as_json=as_json)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
+    samples: Annotated[bool, typer.Option(help="Put pictures of test samples into the report.")] = True,
+) -> None:
+    """Write report.html and model_card.md of a run again."""
+    from potstill.core.errors import PotstillError
+    from potstill.report import build
+
+    if not (run / "results.json").is_file():
+        raise PotstillError(f"{run}: must be a finished run (a folder with results.json); it is not.")
+    typer.echo(str(build(run, samples=samples)))
+
+
+@app.command(name="import-weights")
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="A PyTorch checkpoint (.pth, .pt).", show_default=False)],
+    out: Annotated[Optional[Path], typer.Option(help="Default: beside it, as .safetensors.", show_default=False)] = None,  # noqa: UP045
+) -> None:
+    """Turn a PyTorch checkpoint into safetensors, in a child process that runs no code from it."""
+    from potstill.cli.show import print_facts
+    from potstill.models.import_weights import import_weights as convert
+
+    print_facts(convert(file, out))
+
+
+@labels_app.command("check")
+def labels_check(
+    folder: Annotated[Path, typer.Argument(help="A store, or a run folder.", show_default=False)], as_json: JsonOption = False
+) -> None:
+    """Read every byte of a store and name what is damaged."""
+    from potstill.cli.labels import check_store
+
+    check_store(folder, as_json=as_json)
+
+
+@labels_app.command("repair")
+def labels_repair(
+    folder: Annotated[Path, typer.Argument(help="A store, or a run folder.", show_default=False)],
+    accept_fingerprint: Annotated[
+        bool, typer.Option("--accept-fingerprint", help="Repair although the numerics differ.")
+    ] = False,
+) -> None:
+    """Label the damaged shards again, and only those."""
+    from potstill.cli.labels import repair_store
+
+    repair_store(folder, _options(0, "cpu", accept_fingerprint))
+
+
+@cache_app.command("ls")
+def cache_ls(as_json: JsonOption = False) -> None:
+    """List what the cache holds, least recently used first."""
+    from potstill.cli.show import print_cache
+    from potstill.pipeline.cache import ArtifactCache, default_root
+
+    cache = ArtifactCache(default_root())
+    print_cache(cache.root, list(cache.entries()), as_json=as_json)
+
+
+@cache_app.command("gc")
+def cache_gc(
+    older_than_days: Annotated[float, typer.Option(help="Remove what was not used for so long.", min=0)] = 30,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Remove what is damaged instead; reads every byte.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Remove everything instead.")] = False,
+) -> None:
+    """Remove artifacts; a later run makes again what it needs."""
+    from potstill.cli.show import print_removed
+    from potstill.pipeline.cache import ArtifactCache, default_root
+
+    cache = ArtifactCache(default_root())
+    days = None if damaged or everything else older_than_days
+    print_removed(cache.collect(everything=everything, damaged=damaged, older_than_days=days))
+
+
+def _options(threads: int, device: str, accept_fingerprint: bool) -> RunOptions:
+    from potstill.core.errors import PotstillError
+    from potstill.pipeline.cache import default_root
+    from potstill.stages import RunOptions
+
+    if device != "cpu":
+        import torch
+
+        if not (device.split(":")[0] == "cuda" and torch.cuda.is_available()):
+            raise PotstillError(f"--device: must be a device of this machine; got {device!r}. Allowed here: cpu.")
+    return RunOptions(cache=default_root(), threads=threads, device=device, accept_fingerprint=accept_fingerprint)
+
+

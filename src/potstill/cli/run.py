@@ -1,0 +1,67 @@
+"""`run` and `verify`: call the pipeline, print the verdict."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from potstill.core.progress import Mode, Progress
+
+if TYPE_CHECKING:
+    from potstill.stages import RunOptions
+
+
+def run_recipe(
+    path: Path, out: Path | None, options: RunOptions, *, mode: Mode, samples: bool, loggers: tuple[str, ...], cores: int
+) -> None:
+    """Run the recipe at `path`, write its report and print the verdict table."""
+    from potstill.pipeline.run import run
+    from potstill.recipe.load import load
+
+    recipe = load(path)
+    rank = int(os.environ.get("RANK", "0"))
+    progress = Progress(mode if rank == 0 else "quiet")
+    folder = out or Path("runs") / recipe.name
+    done = run(recipe, path.read_text(encoding="utf-8-sig"), folder, options, progress, loggers=loggers)
+    if rank != 0:
+        return
+    page = folder / "report.html"
+    if done.changed or not page.exists():
+        from potstill.report import build
+
+        page = build(folder, samples=samples)
+    if mode == "json":
+        progress.event("finished", changed=done.changed, folder=str(folder), seconds=round(done.seconds, 3))
+        return
+    if not done.changed:
+        print(f"Nothing to do: {folder} is finished and unchanged ({done.seconds:.1f} s).")
+    print_verdict(done.results)
+    print(f"\nReport: {page}\nStudent: {folder / 'student.safetensors'}")
+
+
+def print_verdict(results: dict[str, Any]) -> None:
+    """Print the verdict table and the notes that belong to it."""
+    from rich.console import Console
+
+    from potstill.report import verdict_table
+
+    console = Console()
+    console.print(verdict_table(results))
+    for note in results["notes"]:
+        style = "yellow" if note["level"] == "caution" else "dim"
+        console.print(f"{note['level']}: {note['text']}", style=style, highlight=False)
+
+
+def verify_file(model: Path, recipe_path: Path, *, threads: int, scale: float, as_json: bool) -> None:
+    """Run a model file over the test split of a recipe and print what was measured."""
+    from potstill.cli.show import print_facts
+    from potstill.pipeline.check import verify_against
+    from potstill.recipe.load import load
+
+    facts = verify_against(model, load(recipe_path), threads=threads, scale=scale, progress=Progress("auto"))
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        print_facts(facts)

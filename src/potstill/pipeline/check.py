@@ -1,0 +1,106 @@
+"""Checks on request: a store's every byte, its repair, and a model file against a recipe's test split."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from potstill.core import artifact, atomic
+from potstill.core.errors import PotstillError, StoreError
+from potstill.core.progress import Progress
+from potstill.labels.writer import Damage, check, discard_damaged
+from potstill.pipeline.cache import ArtifactCache, default_root
+from potstill.pipeline.execute import Executor
+from potstill.pipeline.graph import build
+from potstill.recipe.model import Recipe
+from potstill.stages import RunOptions, StageContext
+from potstill.stages.label import LabelStage
+
+
+def store_folder(folder: Path) -> Path:
+    """Return the label store that a path means: a store itself, or the one that a run folder used."""
+    if (folder / "run.json").is_file():
+        keys = atomic.read_json(folder / "run.json")["keys"]
+        if "label" not in keys:
+            raise PotstillError(f"{folder}: must be a run with stored labels; its teacher ran live or was not read.")
+        folder = ArtifactCache(default_root()).path(keys["label"])
+    if not folder.is_dir():
+        raise PotstillError(f"{folder}: must be a label store or a run folder; there is no such folder.")
+    if not (folder / "manifest.json").exists() and not any(folder.glob("*/*.safetensors")):
+        raise PotstillError(f"{folder}: must be a label store or a run folder; it holds no manifest and no shards.")
+    return folder
+
+
+def store_problems(folder: Path) -> list[Damage]:
+    """Return what is damaged in a store; empty if it is whole."""
+    return check(folder)
+
+
+def repair(folder: Path, options: RunOptions, progress: Progress) -> list[str]:
+    """Write the damaged parts of a cached store again, bit for bit as they were, and return their names.
+
+    Raises:
+        StoreError: the store is not in the cache (so how it was made is not known), its inputs are gone, or this
+            machine's numerics are not those that it was written with.
+    """
+    manifest = _origin(folder)
+    if not check(folder):
+        return []
+    options = _same_numerics(manifest, options, folder)
+    cache = ArtifactCache(options.cache)
+    key = str(manifest["key"])
+    inputs = {name: cache.path(k) for name, k in manifest["inputs"].items()}
+    for name, path in inputs.items():
+        if not (path / artifact.MANIFEST).exists():
+            raise StoreError(f"{folder}: repair needs its {name}, which is not in the cache any more. Run the recipe again.")
+        artifact.verify(path)
+    stage = LabelStage.model_validate(manifest["spec"])
+    with cache.lock(key):
+        work = cache.root / "work" / key
+        os.rename(folder, work)  # no reader finds it until it is whole again
+        mended = discard_damaged(work)
+        facts = stage.run(StageContext("label", inputs, work, options, progress))
+        cache.publish(key, {**{k: v for k, v in manifest.items() if k != "files"}, "facts": facts})
+    return mended
+
+
+def _origin(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = artifact.manifest(folder)
+    except StoreError as err:
+        raise StoreError(
+            f"{folder}: repair needs its {artifact.MANIFEST}, which says how it was made; it is missing or damaged. "
+            "Remove the store and run again: potstill cache gc --damaged"
+        ) from err
+    if manifest.get("stage") != "label":
+        raise PotstillError(f"{folder}: must be a label store; it is the artifact of stage {manifest.get('stage')!r}.")
+    return manifest
+
+
+def _same_numerics(manifest: dict[str, Any], options: RunOptions, folder: Path) -> RunOptions:
+    theirs = manifest["fingerprint"]
+    options = replace(options, threads=theirs["threads"])
+    ours = options.fingerprint()
+    if theirs != ours and not options.accept_fingerprint:
+        changed = ", ".join(k for k in theirs if theirs[k] != ours.get(k))
+        raise StoreError(
+            f"{folder}: must be repaired under the numerics it was written with; got another {changed}. Its new rows "
+            "would differ from its old ones in their last bits. Repair it where it was made, or remove it and run "
+            "again: potstill cache gc --damaged"
+        )
+    return options
+
+
+def verify_against(model: Path, recipe: Recipe, *, threads: int, scale: float, progress: Progress) -> dict[str, Any]:
+    """Run a model file over the recipe's test split; the data is prepared first if it is not in the cache."""
+    from potstill.data.dataset import Dataset
+    from potstill.verify.foreign import verify_model
+
+    cache = ArtifactCache(default_root())
+    graph = build(recipe, cache.digests)
+    node = graph.nodes["prepare"]
+    Executor(graph, cache, RunOptions(cache.root), progress).run(node)
+    dataset = Dataset.open(cache.path(node.key))
+    return verify_model(model, dataset, recipe.task, threads=threads, scale=scale, lock=cache.root / "locks" / "measure.lock")

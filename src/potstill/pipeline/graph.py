@@ -1,0 +1,137 @@
+"""A recipe as a graph of stages: which there are, what each takes, and the key of each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from potstill.core.fingerprint import environment, package_versions
+from potstill.core.hashing import StatCache, digest_json
+from potstill.core.sources import modules_used
+from potstill.recipe.model import Recipe
+from potstill.stages import StageSpec, StepJob
+from potstill.stages.evaluate import EvaluateStage
+from potstill.stages.export import ExportStage
+from potstill.stages.label import LabelStage
+from potstill.stages.prepare import PrepareStage
+from potstill.stages.teach import TeachStage
+from potstill.stages.verify import VerifyStage
+
+STUDENT = "student"
+"""Name of the arm that is not a control."""
+
+KEY_SCHEMA = 1
+
+
+@dataclass
+class Node:
+    """One stage of a run."""
+
+    name: str
+    """Such as distill/student/seed0."""
+    spec: StageSpec
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Input name -> name of the node that provides it."""
+    arm: bool = False
+    """One of many alike (an arm and a seed): these run beside one another."""
+    key: str = ""
+    parts: dict[str, Any] = field(default_factory=dict)
+    """What the key was made from, for saying why it changed."""
+
+
+@dataclass
+class Graph:
+    """Nodes in an order in which each comes after its inputs."""
+
+    recipe: Recipe
+    nodes: dict[str, Node] = field(default_factory=dict)
+
+    def add(self, node: Node) -> str:
+        """Append a node and return its name."""
+        self.nodes[node.name] = node
+        return node.name
+
+    def named(self, prefix: str) -> list[Node]:
+        """Return the nodes whose name starts with `prefix`."""
+        return [n for n in self.nodes.values() if n.name.startswith(prefix)]
+
+
+def build(recipe: Recipe, digests: StatCache) -> Graph:
+    """Return the graph of a recipe with every key computed; reads files for their digests, computes nothing else."""
+    graph = Graph(recipe)
+    add = graph.add
+    data = add(Node("prepare", PrepareStage(data=recipe.data)))
+    teach = TeachStage(task=recipe.task, teacher=recipe.teacher, augment=recipe.augment, seed=recipe.seed)
+    teacher = add(Node("teach", teach, {"data": data}))
+    stored = recipe.labels.mode == "stored" and _reads_teacher(recipe)
+    if stored:
+        label = LabelStage(
+            teacher=recipe.teacher, labels=recipe.labels, augment=recipe.augment, augment_seed=recipe.seed
+        )
+        add(Node("label", label, {"data": data, "teacher": teacher}))
+    evaluated = EvaluateStage(task=recipe.task, teacher=recipe.teacher)
+    add(Node("evaluate/teacher", evaluated, {"data": data, "teacher": teacher}))
+    for arm in (STUDENT, *recipe.controls):
+        for seed in range(recipe.seed, recipe.seed + recipe.seeds):
+            _add_arm(graph, arm, seed)
+    for exporter in recipe.export:
+        first = {"data": data, "student": last_step(graph, STUDENT, recipe.seed)}
+        exported = add(Node(f"export/{exporter.kind}", ExportStage(exporter=exporter), first))
+        verify = VerifyStage(
+            task=recipe.task, exporter=exporter, teacher=recipe.teacher, verify=recipe.verify,
+            machine=f"{environment()['cpu']}, {environment()['cores']} cores",
+        )  # fmt: skip
+        add(Node(f"verify/{exporter.kind}", verify, {**first, "exported": exported, "teacher": teacher}))
+    _compute_keys(graph, digests)
+    return graph
+
+
+def last_step(graph: Graph, arm: str, seed: int) -> str:
+    """Return the name of the node that leaves an arm's finished model."""
+    return graph.named(f"steps/{arm}/seed{seed}/")[-1].name
+
+
+def _reads_teacher(recipe: Recipe) -> bool:
+    objectives = [o for step in recipe.steps for o in getattr(step, "objectives", ())]
+    return "hard-pseudo-label" in recipe.controls or any(o.needs().teacher != "nothing" for o in objectives)
+
+
+def _add_arm(graph: Graph, arm: str, seed: int) -> None:
+    recipe = graph.recipe
+    job = StepJob(
+        task=recipe.task, student=recipe.student, teacher=recipe.teacher, labels=recipe.labels, augment=recipe.augment,
+        seed=seed, augment_seed=recipe.seed, control=None if arm == STUDENT else arm,
+    )  # fmt: skip
+    available = {"data": "prepare", "teacher": "teach", "labels": "label"}
+    for i, step in enumerate(recipe.steps, 1):
+        spec = step.stage(job)
+        inputs = {k: v for k, v in available.items() if k in spec.inputs_needed() and v in graph.nodes}
+        name = graph.add(Node(f"steps/{arm}/seed{seed}/{i}-{step.kind}", spec, inputs, arm=True))
+        available[spec.provides] = name
+    evaluate = EvaluateStage(task=recipe.task)
+    inputs = {"data": "prepare", "student": available["student"]}
+    graph.add(Node(f"evaluate/{arm}/seed{seed}", evaluate, inputs, arm=True))
+
+
+def _compute_keys(graph: Graph, digests: StatCache) -> None:
+    versions = package_versions()
+    file_digests: dict[str, str] = {}
+
+    def source(path: Path) -> str:
+        if str(path) not in file_digests:
+            file_digests[str(path)] = digests.digest(path)
+        return file_digests[str(path)]
+
+    for node in graph.nodes.values():
+        roots = {m for spec in node.spec.walk() for m in spec.modules()} | set(node.spec.uses())
+        used = modules_used(sorted(roots))
+        node.parts = {
+            "schema": KEY_SCHEMA,
+            "spec": node.spec.identity(digests.digest),
+            "inputs": {name: graph.nodes[other].key for name, other in sorted(node.inputs.items())},
+            "sources": {name: source(path) for name, path in sorted(used.items())},
+            "versions": versions,
+        }
+        node.key = digest_json(node.parts)
+    digests.save()

@@ -1,0 +1,236 @@
+"""What a run would do, said before anything is computed: stages, cached or not and why, time, disk, models."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from potstill.core import artifact, atomic
+from potstill.core.errors import PotstillError
+from potstill.core.hashing import digest_json
+from potstill.core.units import human_bytes, human_seconds
+from potstill.models import ModelIO, ModelSpec
+from potstill.pipeline.cache import ArtifactCache, default_root
+from potstill.pipeline.graph import Graph, Node, build
+from potstill.recipe.model import Recipe
+
+_MACS_PER_SECOND = 4e9
+"""Of one ordinary core in float32 convolutions; only until this machine has run something alike."""
+_STEP_OVERHEAD_S = 2e-3
+
+
+@dataclass
+class Line:
+    """One stage of a plan, or several alike."""
+
+    stage: str
+    state: str
+    """cached, resume or run."""
+    why: str
+    seconds: float | None
+    """Modelled, or as it took before; 0 where cached; None where nothing is known."""
+    bytes: int | None
+
+
+@dataclass
+class Plan:
+    """A plan."""
+
+    lines: list[Line]
+    models: dict[str, dict[str, Any] | None]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return {"stages": [asdict(line) for line in self.lines], "models": self.models}
+
+    def summary(self) -> str:
+        """Return one sentence."""
+        todo = [line for line in self.lines if line.state != "cached"]
+        if not todo:
+            return "Everything is cached: a run would only read it."
+        seconds = sum(line.seconds or 0 for line in todo)
+        size = sum(line.bytes or 0 for line in todo)
+        return f"{len(todo)} of {len(self.lines)} to do: about {human_seconds(seconds)} (modelled) and {human_bytes(size)}."
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """Return what `potstill run` would do with this recipe now."""
+    cache = ArtifactCache(default_root())
+    graph = build(recipe, cache.digests)
+    shape = _shape(graph, cache)
+    models = {
+        "teacher": _profile(getattr(recipe.teacher, "model", None), shape, cache),
+        "student": _profile(recipe.student, shape, cache),
+    }
+    before = _earlier(recipe)
+    cost = _Cost(graph, shape, models)
+    groups: dict[str, list[Node]] = {}
+    for node in graph.nodes.values():
+        groups.setdefault(_group(node), []).append(node)
+    return Plan([_line(name, nodes, cache, before, cost) for name, nodes in groups.items()], models)
+
+
+@dataclass
+class _Shape:
+    io: ModelIO
+    train_rows: int
+    test_rows: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def _shape(graph: Graph, cache: ArtifactCache) -> _Shape | None:
+    """Return the data's shape: from the prepared data, or from its source without decoding it."""
+    key = graph.nodes["prepare"].key
+    if cache.has(key):
+        facts = artifact.manifest(cache.path(key))["facts"]
+        height, width, channels = facts["image_shape"]
+        rows, num_classes = facts["rows"], len(facts["classes"])
+        train, test = rows["train"], rows["test"]
+    else:
+        source = graph.recipe.data.open()
+        if source.classes is None:
+            return None
+        height, width, channels = source.image_shape
+        num_classes = len(source.classes)
+        train = source.splits["train"].num_rows
+        test = source.splits["test"].num_rows if "test" in source.splits else int(train * graph.recipe.data.test)
+    io = ModelIO(num_classes=num_classes, channels=channels, height=height, width=width)
+    return _Shape(io, train, test, (0.5,) * channels, (0.25,) * channels)
+
+
+def _profile(spec: ModelSpec | None, shape: _Shape | None, cache: ArtifactCache) -> dict[str, Any] | None:
+    """Return a zoo model's parameters, MACs and peak activations; torch is loaded only the first time."""
+    if spec is None or shape is None:
+        return None
+    identity = [spec.identity(cache.digests.digest), vars(shape.io)]
+    file = cache.root / "profiles" / f"{digest_json(identity)}.json"
+    if not file.exists():
+        from potstill.models.build import new_model
+        from potstill.models.profile import profile
+
+        new = new_model(spec, shape.io, shape.mean, shape.std)
+        atomic.write_json(file, {"name": spec.kind, **profile(new.module, new.io).as_dict()})
+    found: dict[str, Any] = atomic.read_json(file)
+    return {k: found[k] for k in ("name", "params", "macs", "peak_activation_bytes")}
+
+
+def _earlier(recipe: Recipe) -> dict[str, Any]:
+    """Return the key parts of the last run of this name, in the default place."""
+    try:
+        parts: dict[str, Any] = atomic.read_json(Path("runs") / recipe.name / "run.json")["parts"]
+        return parts
+    except (PotstillError, KeyError, TypeError):
+        return {}
+
+
+def _group(node: Node) -> str:
+    """Seeds of one arm share a line."""
+    return "/".join(part for part in node.name.split("/") if not part.startswith("seed"))
+
+
+def _line(name: str, nodes: list[Node], cache: ArtifactCache, before: dict[str, Any], cost: _Cost) -> Line:
+    todo = [n for n in nodes if not cache.has(n.key)]
+    title = f"{name} ×{len(nodes)}" if len(nodes) > 1 else name
+    if not todo:
+        size = sum(sum(f["bytes"] for f in artifact.manifest(cache.path(n.key))["files"].values()) for n in nodes)
+        return Line(title, "cached", "", 0.0, size)
+    first = todo[0]
+    state = "resume" if any(cache.half_done(n.key) for n in todo) else "run"
+    why = reason(before.get(first.name), first.parts)
+    if len(todo) < len(nodes):
+        why = f"{len(nodes) - len(todo)} of {len(nodes)} cached; {why}"
+    seconds = [cost.seconds(n) for n in todo]
+    sizes = [cost.bytes(n) for n in todo]
+    return Line(
+        title, state, why,
+        None if None in seconds else sum(s or 0 for s in seconds),
+        None if None in sizes else sum(b or 0 for b in sizes),
+    )  # fmt: skip
+
+
+def reason(old: dict[str, Any] | None, new: dict[str, Any]) -> str:
+    """Return why a key is not the one it was: the first thing that differs."""
+    if old is None:
+        return "not made yet"
+    for name in new["inputs"]:
+        if old["inputs"].get(name) != new["inputs"][name]:
+            return f"its {name} changed"
+    if old["spec"] != new["spec"]:
+        return _difference(old["spec"], new["spec"], "")
+    changed = [m for m in {**old["sources"], **new["sources"]} if old["sources"].get(m) != new["sources"].get(m)]
+    if changed:
+        return f"the source of {', '.join(sorted(changed)[:3])} changed"
+    moved = [p for p in new["versions"] if old["versions"].get(p) != new["versions"][p]]
+    if moved:
+        return ", ".join(f"{p} {old['versions'].get(p)} → {new['versions'][p]}" for p in moved)
+    return "not in the cache any more"
+
+
+def _difference(old: Any, new: Any, path: str) -> str:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            if old.get(key) != new.get(key):
+                return _difference(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for i, (a, b) in enumerate(zip(old, new, strict=True)):
+            if a != b:
+                return _difference(a, b, f"{path}[{i}]")
+    if path.endswith(".content"):
+        return f"{path.removesuffix('.content')}: the file's content changed"
+    short = [text if len(text) < 40 else text[:37] + "..." for text in (str(old), str(new))]
+    return f"{path}: {short[0]} → {short[1]}"
+
+
+class _Cost:
+    """Rough cost of a stage, from rows, MACs and a constant rate."""
+
+    def __init__(self, graph: Graph, shape: _Shape | None, models: dict[str, dict[str, Any] | None]) -> None:
+        self._shape = shape
+        self._recipe = graph.recipe
+        self._macs = {role: (m or {}).get("macs") for role, m in models.items()}
+        self._params = {role: (m or {}).get("params") for role, m in models.items()}
+
+    def seconds(self, node: Node) -> float | None:
+        """Return modelled seconds on one core, or None."""
+        shape, kind = self._shape, node.spec.kind
+        if shape is None:
+            return None
+        student, teacher = self._macs["student"], self._macs["teacher"]
+        if kind == "prepare":
+            return 0.5 + (shape.train_rows + shape.test_rows) / 50_000
+        if kind in ("export", "verify"):
+            return 12.0
+        if kind == "label":
+            return None if teacher is None else shape.train_rows * self._recipe.labels.views * teacher / _MACS_PER_SECOND
+        if kind == "evaluate":
+            macs = teacher if node.name.endswith("teacher") else student
+            return None if macs is None else shape.test_rows * macs / _MACS_PER_SECOND + 0.2
+        training = getattr(node.spec, "training", None) or getattr(self._recipe.teacher, "training", None)
+        macs = teacher if kind == "teach" else student
+        if training is None:
+            return 2.0
+        if macs is None:
+            return None
+        steps = training.epochs * -(-shape.train_rows // training.batch_size)
+        return float(steps * (_STEP_OVERHEAD_S + 3 * macs * training.batch_size / _MACS_PER_SECOND))
+
+    def bytes(self, node: Node) -> int | None:
+        """Return modelled bytes on disk, or None."""
+        shape, kind = self._shape, node.spec.kind
+        if shape is None:
+            return None
+        pixels = shape.io.height * shape.io.width * shape.io.channels
+        if kind == "prepare":
+            return (shape.train_rows + shape.test_rows) * (pixels + 33)
+        if kind == "label":
+            layout = self._recipe.labels.codec.layout(shape.io.num_classes)
+            import numpy as np
+
+            row = sum(np.dtype(d).itemsize * int(np.prod(s, dtype=np.int64)) for d, s in layout.values())
+            return int(shape.train_rows * self._recipe.labels.views * row)
+        if kind in ("evaluate", "verify"):
+            return shape.test_rows * shape.io.num_classes * 4
+        params = self._params["teacher" if kind == "teach" else "student"]
+        return None if params is None else 4 * int(params)

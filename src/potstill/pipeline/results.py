@@ -1,0 +1,236 @@
+"""Every figure of the report, computed from finished artifacts. Shapes: S seeds, N test rows, K classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.core import artifact
+from potstill.core.fingerprint import environment, package_versions
+from potstill.core.tensorfile import open_arrays
+from potstill.data.dataset import Dataset
+from potstill.pipeline.cache import ArtifactCache
+from potstill.pipeline.execute import Outcome
+from potstill.pipeline.graph import STUDENT, Graph, last_step
+from potstill.verify.gain import accuracy_interval, gain
+
+_CURVE_POINTS = 200
+_SAMPLES = 24
+
+
+class Results:
+    """Reads a finished graph's artifacts and puts `results.json` together."""
+
+    def __init__(self, graph: Graph, cache: ArtifactCache) -> None:
+        self.graph, self.cache, self.recipe = graph, cache, graph.recipe
+        self.dataset = Dataset.open(self.folder("prepare"))
+        self.test_labels = np.asarray(self.dataset.splits["test"].labels)
+        self.seeds = list(range(self.recipe.seed, self.recipe.seed + self.recipe.seeds))
+
+    def folder(self, node: str) -> Path:
+        """Return the artifact of a node."""
+        return self.cache.path(self.graph.nodes[node].key)
+
+    def manifest(self, node: str) -> dict[str, Any]:
+        """Return the manifest of a node's artifact."""
+        return artifact.manifest(self.folder(node))
+
+    def facts(self, node: str) -> dict[str, Any]:
+        """Return what a node's stage said of its work."""
+        out: dict[str, Any] = self.manifest(node)["facts"]
+        return out
+
+    def outputs(self, node: str) -> NDArray[Any]:
+        """Return [N, K] test outputs that an evaluate or verify node left."""
+        return np.asarray(open_arrays(self.folder(node) / "outputs.safetensors")["outputs"])
+
+    def correct(self, outputs_NK: NDArray[Any]) -> NDArray[Any]:
+        """Return [N], each row's share of the headline metric."""
+        return self.recipe.task.correct(outputs_NK, self.test_labels)
+
+    def assemble(self, recipe_text: str, outcomes: list[Outcome]) -> dict[str, Any]:
+        """Return the whole of results.json, but for the pictures."""
+        recipe = self.recipe
+        prepared, taught = self.facts("prepare"), self.facts("teach")
+        student_outputs = self.outputs(f"evaluate/{STUDENT}/seed{recipe.seed}")
+        teacher_outputs = self.outputs("evaluate/teacher")
+        first = last_step(self.graph, STUDENT, recipe.seed)
+        arms = {arm: self._arm_correct(arm) for arm in (STUDENT, *recipe.controls)}
+        return {
+            "schema": 1,
+            "name": recipe.name,
+            "description": recipe.description or None,
+            "potstill": package_versions(("potstill",))["potstill"],
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "recipe_sha256": recipe_digest(self.graph),
+            "recipe": recipe_text,
+            "task": recipe.task.kind,
+            "classes": self.dataset.classes,
+            "notes": self._notes(taught),
+            "data": {k: prepared[k] for k in ("source", "rows", "labelled", "image_shape", "digest")},
+            "models": {
+                "teacher": _model(taught.get("profile"), taught, self.recipe.teacher.kind),
+                "student": _model(self.facts(first).get("profile"), self.facts(first), recipe.student.kind),
+            },
+            "teacher": {**_teacher_facts(taught), **self._scores(_logits(teacher_outputs, taught["output"]))},
+            "arms": [self._arm(arm, correct) for arm, correct in arms.items()],
+            "gains": [self._gain(arm, arms) for arm in recipe.controls],
+            "student": {
+                "sha256": self.manifest(first)["files"]["student.safetensors"]["sha256"],
+                "seed": recipe.seed,
+                **self._scores(student_outputs),
+            },
+            "disagreements": self._disagreements(_logits(teacher_outputs, taught["output"]), student_outputs),
+            "curves": self._curves(),
+            "store": self.facts("label") if "label" in self.graph.nodes else None,
+            "artifacts": [self._exported(e.kind, arms[STUDENT][0]) for e in recipe.export],
+            "environment": environment(),
+            "fingerprint": self.manifest(first)["fingerprint"],
+            "stages": [
+                {"id": o.name, "stage": self.graph.nodes[o.name].spec.kind, "key": o.key,
+                 "seconds": self.manifest(o.name)["seconds"], "cached": o.cached}
+                for o in outcomes
+            ],
+        }  # fmt: skip
+
+    def _arm_correct(self, arm: str) -> NDArray[Any]:
+        return np.stack([self.correct(self.outputs(f"evaluate/{arm}/seed{s}")) for s in self.seeds])
+
+    def _arm(self, arm: str, correct_SN: NDArray[Any]) -> dict[str, Any]:
+        facts = [self.facts(last_step(self.graph, arm, s)) for s in self.seeds]
+        scores = [self._metrics(self.outputs(f"evaluate/{arm}/seed{s}")) for s in self.seeds]
+        return {
+            "name": arm,
+            "control": arm != STUDENT,
+            "accuracy": _interval(correct_SN),
+            "per_seed": [float(v) for v in correct_SN.mean(axis=1)],
+            "macro_f1": float(np.mean([s["macro_f1"] for s in scores])),
+            "seeds": self.seeds,
+            "steps": facts[0]["steps"],
+            "seconds": round(sum(f["seconds"] for f in facts), 3),
+            "per_class": scores[0]["per_class"],
+        }
+
+    def _gain(self, control: str, arms: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        return {"control": control, **gain(arms[STUDENT], arms[control]).as_dict()}
+
+    def _metrics(self, outputs: NDArray[Any]) -> dict[str, Any]:
+        return self.recipe.task.metrics(outputs, self.test_labels, self.dataset.classes)
+
+    def _scores(self, outputs: NDArray[Any]) -> dict[str, Any]:
+        found = self._metrics(outputs)
+        return {
+            "accuracy": {**_interval(self.correct(outputs)[None]), "source": "measured", "unit": "share"},
+            "macro_f1": found["macro_f1"],
+            "nll": found["nll"],
+            "per_class": found["per_class"],
+            "confusion": found["confusion"],
+            "calibration": {"ece": found["ece"], "bins": found["calibration"]},
+        }
+
+    def _notes(self, taught: dict[str, Any]) -> list[dict[str, str]]:
+        notes = []
+        if taught["saw_hidden_labels"]:
+            notes.append(("caution", "The teacher was trained on labels that are hidden from the student and from every "
+                          "control. Part of the gain is those labels, passed on through the teacher."))  # fmt: skip
+        if self.recipe.seeds == 1 and self.recipe.controls:
+            notes.append(("caution", "One seed: the spread between trainings is unknown, so no gain is claimed. "
+                          "Set seeds: 3 or more."))  # fmt: skip
+        if not self.recipe.controls:
+            notes.append(("caution", "No control was trained, so nothing is said about what distilling gave."))
+        notes.append(("info", "One fixed teacher and one fixed split of the data: the intervals cover seeds and test "
+                      "samples, not other teachers or other splits."))  # fmt: skip
+        return [{"level": level, "text": text} for level, text in notes]
+
+    def _curves(self) -> dict[str, Any]:
+        from potstill.train.logs import read
+
+        out: dict[str, Any] = {}
+        for arm in (STUDENT, *self.recipe.controls):
+            for seed in self.seeds:
+                records = read(self.folder(last_step(self.graph, arm, seed)) / "log.jsonl")
+                thin = max(1, len(records) // _CURVE_POINTS)
+                out.setdefault(arm, {})[str(seed)] = records[thin - 1 :: thin]
+        return out
+
+    def _exported(self, kind: str, student_correct: NDArray[Any]) -> dict[str, Any]:
+        exported, verified = self.facts(f"export/{kind}"), self.facts(f"verify/{kind}")
+        correct = self.correct(self.outputs(f"verify/{kind}"))
+        files = self.manifest(f"export/{kind}")["files"]
+        latency = verified["latency"]
+        return {
+            "format": kind,
+            "file": exported["file"],
+            "bytes": verified["bytes"],
+            "sha256": files[exported["file"]]["sha256"],
+            "parity": exported["parity"],
+            "accuracy": {**_interval(correct[None]), "source": "measured"},
+            "accuracy_drop": float(student_correct.mean() - correct.mean()),
+            "latency_ms": {**latency["student"], "threads": self.recipe.verify.threads, "batch": 1, "source": "measured"},
+            "teacher_latency_ms": None if "teacher" not in latency else {
+                **latency["teacher"], "threads": self.recipe.verify.threads, "batch": 1, "source": "measured",
+                "runtime": verified["teacher_runtime"]},
+            "latency_ratio": latency.get("ratio"),
+            "peak_memory_bytes": verified["memory"],
+        }  # fmt: skip
+
+    def _disagreements(self, teacher_NK: NDArray[Any], student_NK: NDArray[Any]) -> list[dict[str, Any]]:
+        """Return the rows on which teacher and student differ most confidently."""
+        teacher, student = _softmax(teacher_NK), _softmax(student_NK)
+        differ = np.flatnonzero(teacher.argmax(1) != student.argmax(1))
+        strength = teacher[differ].max(1) + student[differ].max(1)
+        out = []
+        for row in differ[np.argsort(-strength, kind="stable")][:_SAMPLES]:
+            out.append({
+                "file": f"samples/row-{row}.png", "row": int(row), "label": int(self.test_labels[row]),
+                "teacher": int(teacher[row].argmax()), "student": int(student[row].argmax()),
+                "teacher_confidence": float(teacher[row].max()), "student_confidence": float(student[row].max()),
+            })  # fmt: skip
+        return out
+
+    def write_samples(self, results: dict[str, Any], write: Callable[[str, NDArray[Any]], None]) -> None:
+        """Call `write(file, image [H, W, C] uint8)` for each picture that results.json names."""
+        images = self.dataset.splits["test"].images
+        for entry in results["disagreements"]:
+            write(entry["file"], np.asarray(images[entry["row"]]))
+
+
+def recipe_digest(graph: Graph) -> str:
+    """Return the run's identity: a digest over the keys of its stages, hence over all that decides them."""
+    from potstill.core.hashing import digest_json
+
+    return digest_json({name: node.key for name, node in sorted(graph.nodes.items())})
+
+
+def _teacher_facts(taught: dict[str, Any]) -> dict[str, Any]:
+    return {k: taught[k] for k in ("kind", "output", "saw_hidden_labels", "gate")}
+
+
+def _model(profile: dict[str, Any] | None, facts: dict[str, Any], kind: str) -> dict[str, Any]:
+    keys = ("params", "macs", "peak_activation_bytes")
+    return {
+        "name": facts.get("model", kind),
+        **({k: profile[k] for k in keys} if profile else dict.fromkeys(keys)),
+        "file_bytes": facts.get("file_bytes"),
+    }
+
+
+def _interval(correct_SN: NDArray[Any]) -> dict[str, float]:
+    value, low, high = accuracy_interval(correct_SN)
+    return {"value": value, "low": low, "high": high}
+
+
+def _softmax(logits_NK: NDArray[Any]) -> NDArray[Any]:
+    exp = np.exp(logits_NK - logits_NK.max(axis=1, keepdims=True))
+    out: NDArray[Any] = exp / exp.sum(axis=1, keepdims=True)
+    return out
+
+
+def _logits(outputs_NK: NDArray[Any], output: str) -> NDArray[Any]:
+    """Return log-probabilities where a teacher gives probabilities: they are logits whose softmax is the same."""
+    return np.log(np.maximum(outputs_NK, 1e-12)) if output == "probabilities" else outputs_NK

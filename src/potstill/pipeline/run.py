@@ -1,0 +1,172 @@
+"""One run: from a recipe to a folder with the student, its artifacts and every figure."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from potstill.core import artifact, atomic
+from potstill.core.errors import PotstillError
+from potstill.core.progress import Progress
+from potstill.pipeline.cache import ArtifactCache
+from potstill.pipeline.execute import RANK, Outcome, run_all
+from potstill.pipeline.graph import STUDENT, Graph, build, last_step
+from potstill.recipe.model import Recipe
+from potstill.stages import RunOptions
+
+OUTPUTS = ("results.json", "student.safetensors", "student.json", "recipe.yaml")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    `results` is results.json; `folder` holds it, the student and its artifacts; `changed` says whether this call made
+    anything.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+    changed: bool
+    seconds: float
+
+
+def run(
+    recipe: Recipe,
+    recipe_text: str,
+    out: Path,
+    options: RunOptions,
+    progress: Progress,
+    *,
+    loggers: tuple[str, ...] = (),
+) -> Run:
+    """Make what is missing and leave everything in `out`.
+
+    Args:
+        recipe: validated.
+        recipe_text: as it was written; kept in the run.
+        out: the run folder; created.
+        options: where and how.
+        progress: where to report.
+        loggers: "csv" and "tensorboard" beside the JSON lines that are always kept.
+
+    Returns:
+        The run; on a second call with nothing changed, `changed` is False and no stage ran.
+
+    Raises:
+        PotstillError: see exit codes; what was finished stays in the cache.
+    """
+    started = time.monotonic()
+    cache = ArtifactCache(options.cache)
+    graph = build(recipe, cache.digests)
+    _check_folder(out, recipe)
+    found = finished(graph, cache, out)
+    if found is not None:
+        return Run(out, found, False, time.monotonic() - started)
+    cores = os.cpu_count() or 1 if options.threads == 0 else options.threads
+    outcomes = run_all(graph, cache, options, progress, cores)
+    if RANK != 0:
+        return Run(out, {}, False, time.monotonic() - started)
+    results = _publish(graph, cache, out, recipe_text, outcomes, loggers)
+    return Run(out, results, True, time.monotonic() - started)
+
+
+def finished(graph: Graph, cache: ArtifactCache, out: Path) -> dict[str, Any] | None:
+    """Return the results of a run folder that needs nothing done, or None."""
+    state = out / "run.json"
+    if not state.exists() or not all(cache.has(n.key) for n in graph.nodes.values()):
+        return None
+    try:
+        known = atomic.read_json(state)
+        if known["keys"] != {n.name: n.key for n in graph.nodes.values()}:
+            return None
+        for name, digest in known["files"].items():
+            if not (out / name).is_file() or cache.digests.digest(out / name) != digest:
+                return None
+        results: dict[str, Any] = atomic.read_json(out / "results.json")
+    except (PotstillError, KeyError, TypeError, AttributeError):
+        return None
+    cache.digests.save()
+    return results
+
+
+def _check_folder(out: Path, recipe: Recipe) -> None:
+    """A folder with something else in it is not ours to write into."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise PotstillError(f"--out {out}: must be a folder that can be made; got {err.strerror}.") from err
+    foreign = [p.name for p in out.iterdir()] if not (out / "run.json").exists() else []
+    if foreign and not (out / "results.json").exists():
+        raise PotstillError(
+            f"--out {out}: must be new, empty, or an earlier run; it holds {foreign[0]!r}. Choose another folder."
+        )
+    if (out / "run.json").exists():
+        before = json.loads((out / "run.json").read_bytes()).get("name")
+        if before != recipe.name:
+            raise PotstillError(
+                f"--out {out}: must be of the recipe {recipe.name!r}; it is a run of {before!r}. Choose another folder."
+            )
+
+
+def _publish(
+    graph: Graph, cache: ArtifactCache, out: Path, recipe_text: str, outcomes: list[Outcome], loggers: tuple[str, ...]
+) -> dict[str, Any]:
+    from potstill.pipeline.results import Results
+
+    gathered = Results(graph, cache)
+    results = gathered.assemble(recipe_text, outcomes)
+    first = gathered.folder(last_step(graph, STUDENT, graph.recipe.seed))
+    artifact.verify(first)
+    atomic.write_bytes(out / "recipe.yaml", recipe_text.encode())
+    for name in ("student.safetensors", "student.json"):
+        atomic.write_bytes(out / name, (first / name).read_bytes())
+    for entry in results["artifacts"]:
+        folder = gathered.folder(f"export/{entry['format']}")
+        artifact.verify(folder)
+        for name in artifact.manifest(folder)["files"]:
+            _copy(folder / name, out / name)
+    _write_samples(gathered, results, out)
+    _write_logs(graph, gathered, out, loggers)
+    atomic.write_json(out / "results.json", results)
+    names = [*OUTPUTS, *(e["file"] for e in results["artifacts"])]
+    atomic.write_json(out / "run.json", {
+        "name": graph.recipe.name,
+        "keys": {n.name: n.key for n in graph.nodes.values()},
+        "parts": {n.name: n.parts for n in graph.nodes.values()},
+        "files": {name: cache.digests.digest(out / name) for name in names},
+    })  # fmt: skip
+    cache.digests.save()
+    return results
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic.replacing(target) as tmp:
+        shutil.copyfile(source, tmp)
+
+
+def _write_samples(gathered: Any, results: dict[str, Any], out: Path) -> None:
+    from potstill.data.pictures import write_png
+
+    shutil.rmtree(out / "samples", ignore_errors=True)
+    gathered.write_samples(results, lambda file, image: write_png(out / file, image))
+
+
+def _write_logs(graph: Graph, gathered: Any, out: Path, loggers: tuple[str, ...]) -> None:
+    from potstill.train import logs
+
+    for node in graph.named("steps/"):
+        source = gathered.folder(node.name) / "log.jsonl"
+        if not source.exists():
+            continue
+        stem = out / "logs" / node.name.removeprefix("steps/").replace("/", "-")
+        _copy(source, stem.with_suffix(".jsonl"))
+        if "csv" in loggers:
+            logs.write_csv(logs.read(source), stem.with_suffix(".csv"))
+        if "tensorboard" in loggers:
+            logs.write_tensorboard(logs.read(source), out / "tensorboard" / stem.name)

@@ -1,0 +1,88 @@
+"""What several stages need: the data's ModelIO, a labeller as a function of (rows, view), one training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.core import rng
+from potstill.core.errors import DataError
+from potstill.data.augment import AugmentSpec, make_batch
+from potstill.data.dataset import Dataset, Split
+from potstill.models import ModelIO
+from potstill.teachers import Labeller
+
+MICRO_BATCH = 64
+"""Rows that a teacher always sees at once; part of what its outputs are."""
+
+
+def data_io(dataset: Dataset) -> ModelIO:
+    """Return what a model must fit, at the data's own size."""
+    height, width, channels = dataset.image_shape
+    return ModelIO(num_classes=len(dataset.classes), channels=channels, height=height, width=width)
+
+
+def label_batches(
+    labeller: Labeller, split: Split, augment: Sequence[AugmentSpec], seed: int
+) -> Callable[[NDArray[np.int64], int], NDArray[Any]]:
+    """Return (rows [M], view) -> teacher outputs [M, K] float32: the function that fills a store."""
+
+    def label(rows_M: NDArray[np.int64], view: int) -> NDArray[Any]:
+        batch = make_batch(split, rows_M, view, augment, seed, reveal=False)
+        return labeller(batch.pixels_BCHW.numpy())
+
+    return label
+
+
+def labelled_rows(split: Split) -> NDArray[np.int64]:
+    """Return the positions whose label a student may use. Raises DataError if there is none."""
+    rows = np.flatnonzero(np.asarray(split.labelled)).astype(np.int64)
+    if len(rows) == 0:
+        raise DataError("data.labelled: must leave at least one labelled training row; got 0. Raise it.")
+    return rows
+
+
+def labelled_sample(dataset: Dataset, num: int, seed: int) -> tuple[Split, NDArray[np.int64]]:
+    """Return (split, rows) of at most `num` labelled rows for the teacher's gate: validation rows before training
+    rows, which a teacher trained here has fitted."""
+    validation = dataset.splits["validation"]
+    split = validation if len(validation) >= 30 else dataset.splits["train"]
+    rows = labelled_rows(split)
+    return split, np.sort(rows[rng.permutation(seed, 0, len(rows))[:num]])
+
+
+def gather(split: Split, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return (pixels [B, C, H, W] float32 in [0, 1], labels [B] int64) without augmentation."""
+    batch = make_batch(split, rows, 0, (), 0, reveal=True)
+    return batch.pixels_BCHW.numpy(), batch.labels_B.numpy()
+
+
+def label_all(labeller: Labeller, split: Split, advance: Callable[[int], None]) -> NDArray[Any]:
+    """Return [N, K] float32 teacher outputs of a whole split in canonical, padded micro-batches."""
+    outputs = []
+    for start in range(0, len(split), MICRO_BATCH):
+        rows = np.minimum(np.arange(start, start + MICRO_BATCH, dtype=np.int64), len(split) - 1)
+        kept = min(MICRO_BATCH, len(split) - start)
+        outputs.append(labeller(gather(split, rows)[0])[:kept])
+        advance(kept)
+    return np.concatenate(outputs)
+
+
+def set_threads(num: int) -> None:
+    """Fix PyTorch's thread count; results are bit-identical only within one."""
+    import torch
+
+    torch.set_num_threads(num)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def folder_for(work: Path, name: str) -> Path:
+    """Return a subfolder of `work`, made if need be."""
+    folder = work / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,43 @@
+"""Write the student in a format, and compare it with the module over real samples before it is kept."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from potstill.exporters import AnyExporter
+from potstill.stages._base import StageContext, StageSpec, registry
+from potstill.stages._parts import gather, set_threads
+
+PARITY_ROWS = 256
+
+
+@registry.register
+class ExportStage(StageSpec):
+    """Data and a student -> one artifact with its parity record."""
+
+    requires: ClassVar[tuple[str, ...]] = ("data", "student")
+    provides: ClassVar[str] = "exported"
+    kind: Literal["export"] = "export"
+    exporter: AnyExporter
+    """The format and its tolerance."""
+
+    def run(self, context: StageContext) -> dict[str, Any]:
+        from torch import nn
+
+        from potstill.data.dataset import Dataset
+        from potstill.exporters.parity import compare
+        from potstill.models.saved import load_model
+
+        set_threads(context.options.threads)
+        dataset = Dataset.open(context.inputs["data"])
+        model = load_model(context.inputs["student"])
+        # Normalisation travels inside; resizing does not: the artifact reads pixels in [0, 1] at its own size.
+        module = nn.Sequential(model.preprocess.normalise, model.module).eval()
+        test = dataset.splits["test"]
+        rows = np.arange(min(PARITY_ROWS, len(test)), dtype=np.int64)
+        pixels = model.preprocess.resize_numpy(gather(test, rows)[0])
+        artifact = self.exporter.export(module, pixels[:4], context.work)
+        parity = compare(module, artifact, pixels, self.exporter.tolerance)
+        return {"format": self.exporter.kind, "file": artifact.path.name, "parity": asdict(parity)}

@@ -1,0 +1,316 @@
+"""The training loop. Killed anywhere and resumed, it ends in the same bits. Shapes: B rows, K classes."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from potstill.core import rng
+from potstill.core.errors import StoreError, TrainingError
+from potstill.core.progress import Progress, Task
+from potstill.data.augment import AugmentSpec, make_batch
+from potstill.data.dataset import Split
+from potstill.labels.rows import RowReader, StoreRows
+from potstill.objectives import LossInputs, ObjectiveSpec
+from potstill.schedules.training import TrainSpec
+from potstill.tasks import TaskSpec
+from potstill.train import checkpoint
+from potstill.train.interrupt import Interruption
+from potstill.train.logs import Log
+from potstill.train.optim import build_optimizer, learning_rate, set_learning_rate
+from potstill.train.order import Order
+from potstill.train.terms import IMBALANCE, Terms, check_first_batch
+from potstill.train.world import World
+
+SHARE_EVERY = 200
+"""Steps between two readings of the gradient shares."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One training, whole.
+
+    `rows` are positions in `train` that are visited; a step takes `training.batch_size` of them. `num_views` None
+    draws a new view each pass; otherwise pass p reads view p mod num_views, as the store holds it.
+    """
+
+    module: nn.Module
+    preprocess: nn.Module
+    task: TaskSpec
+    train: Split
+    validation: Split
+    classes: list[str]
+    rows: NDArray[np.int64]
+    objectives: Sequence[ObjectiveSpec]
+    training: TrainSpec
+    augment: Sequence[AugmentSpec]
+    num_steps: int
+    evaluate_every: int
+    """Steps."""
+    seed: int
+    """Of order and dropout; the module comes initialised."""
+    augment_seed: int
+    work: Path
+    name: str
+    fingerprint: dict[str, Any]
+    num_views: int | None = None
+    store: RowReader | None = None
+    reveal: bool = False
+    """Use labels that are hidden from students (a teacher that may see them)."""
+    checkpoint_every_s: float = 20.0
+    accept_fingerprint: bool = False
+    device: str = "cpu"
+    progress: Progress = field(default_factory=lambda: Progress("quiet"))
+
+
+class _State:
+    """What a checkpoint holds beside the modules."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.best_score = -math.inf
+        self.best_step = 0
+        self.stale = 0
+        self.stopped = False
+        self.seconds = 0.0
+        self.shares: dict[str, float] = {}
+
+
+class Trainer:
+    """Runs a `Fit`, from its checkpoint if there is one."""
+
+    def __init__(self, fit: Fit) -> None:
+        self.fit = fit
+        self.world = World(fit.device)
+        self.module = fit.module.to(self.world.device)
+        self.preprocess = fit.preprocess.to(self.world.device)
+        self.terms = Terms(fit.objectives, self.world)
+        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
+        self.optimizer = build_optimizer(fit.training, self.module.parameters())
+        self.order = Order(fit.rows, fit.training.batch_size, fit.seed)
+        self.ema = checkpoint.module_state(self.module) if fit.training.ema else None
+        self.best: dict[str, Tensor] | None = None
+        self.keep_best = fit.training.keep == "best" or fit.training.patience is not None
+        self.state = _State()
+        self._resume()
+
+    def run(self) -> dict[str, Any]:
+        """Train to the end and leave the kept weights in `fit.module`.
+
+        Returns:
+            Facts: steps taken, seconds, best validation score and its step.
+
+        Raises:
+            TrainingError: a loss is not finite.
+            StoreError: the checkpoint is damaged or of another numerics fingerprint.
+            KeyboardInterrupt: on Ctrl-C, after the step in hand was saved.
+        """
+        state, fit = self.state, self.fit
+        log = Log(fit.work, state.step) if self.world.rank == 0 else None
+        saved_at = time.monotonic()
+        with Interruption() as interruption, fit.progress.task(fit.name, fit.num_steps, "steps") as shown:
+            shown.resume_at(state.step)
+            while state.step < fit.num_steps and not state.stopped:
+                started = time.monotonic()
+                loss = self._step(state.step)
+                state.step += 1
+                state.seconds += time.monotonic() - started
+                if state.step % fit.evaluate_every == 0 or state.step == fit.num_steps:
+                    self._evaluate(loss, log, shown)
+                shown.advance(1)
+                due = time.monotonic() - saved_at > fit.checkpoint_every_s
+                if self.world.agree(due or interruption.asked):
+                    self._save()
+                    saved_at = time.monotonic()
+                    if self.world.agree(interruption.asked):
+                        raise KeyboardInterrupt
+        if log:
+            log.close()
+        self._load_kept()
+        facts = {"steps": state.step, "seconds": round(state.seconds, 3)}
+        if math.isfinite(state.best_score):
+            facts |= {"best_validation": state.best_score, "best_step": state.best_step}
+        return facts
+
+    def _inputs(self, step: int) -> tuple[Tensor, LossInputs]:
+        fit = self.fit
+        number, rows_B = self.order.at(step)
+        rows_B = rows_B[self.world.share(len(rows_B))]
+        view = number if fit.num_views is None else number % fit.num_views
+        batch = make_batch(fit.train, rows_B, view, fit.augment, fit.augment_seed, reveal=fit.reveal)
+        device = self.world.device
+        inputs = LossInputs(
+            logits_BK=torch.empty(0),
+            labels_B=batch.labels_B.to(device),
+            progress=step / fit.num_steps,
+            teacher=StoreRows(fit.store, view, rows_B, device) if fit.store is not None else None,
+            partner_labels_B=None if batch.partner_labels_B is None else batch.partner_labels_B.to(device),
+            mix_B=None if batch.mix_B is None else batch.mix_B.to(device),
+        )
+        return batch.pixels_BCHW.to(device), inputs
+
+    def _step(self, step: int) -> Tensor:
+        fit, spec = self.fit, self.fit.training
+        torch.manual_seed(rng.seed_of(fit.seed, step, self.world.rank))
+        pixels, inputs = self._inputs(step)
+        self.module.train()
+        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=spec.precision == "bfloat16"):
+            logits = self.module(self.preprocess(pixels))
+        inputs.logits_BK = logits.float()
+        total, terms = self.terms.loss(inputs)
+        if step == 0:
+            check_first_batch(terms, total, inputs.logits_BK, {"rows": len(pixels), "step": 0})
+        if len(terms) > 1 and step % SHARE_EVERY == 0:
+            self._read_shares(terms, inputs.logits_BK)
+        if not torch.isfinite(total):
+            values = {name: float(term.detach()) for name, term in terms.items()}
+            raise TrainingError(
+                f"{fit.name}: the loss must stay finite; got {values} at step {step}. The last checkpoint is kept. "
+                "Lower learning_rate, or set clip_norm."
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        self.world.sum_gradients(self.parameters)
+        if spec.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, spec.clip_norm)
+        set_learning_rate(self.optimizer, learning_rate(spec, step, fit.num_steps))
+        self.optimizer.step()
+        self.world.same_buffers(self.module)
+        if self.ema is not None and spec.ema is not None:
+            self._average(spec.ema)
+        return total.detach()
+
+    def _read_shares(self, terms: dict[str, Tensor], logits: Tensor) -> None:
+        shares = self.state.shares = self.terms.shares(terms, logits)
+        active = [s for s in shares.values() if s > 0]
+        if active and max(active) > IMBALANCE * min(active) and self.world.rank == 0:
+            text = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
+            self.fit.progress.event("warning", task=self.fit.name, text=f"gradient shares at the logits: {text}")
+
+    @torch.no_grad()
+    def _average(self, decay: float) -> None:
+        assert self.ema is not None
+        # Early on, a short memory: otherwise the average is mostly the initial weights.
+        decay = min(decay, (1 + self.state.step) / (10 + self.state.step))
+        for name, value in self.module.state_dict().items():
+            value = value.detach().cpu()
+            if value.dtype.is_floating_point:
+                self.ema[name].lerp_(value, 1 - decay)
+            else:
+                self.ema[name].copy_(value)
+
+    def _evaluate(self, loss: Tensor, log: Log | None, shown: Task) -> None:
+        fit, state = self.fit, self.state
+        score = self._score()
+        if score is not None:
+            if score > state.best_score:
+                state.best_score, state.best_step, state.stale = score, state.step, 0
+                if self.keep_best:
+                    self.best = self._current()
+            else:
+                state.stale += 1
+            state.stopped = fit.training.patience is not None and state.stale >= fit.training.patience
+        progress = state.step / fit.num_steps
+        record = {
+            "step": state.step,
+            "epoch": round(state.step / fit.evaluate_every * fit.training.evaluate_every, 4),
+            "loss": float(self.world.sum(loss)),
+            "validation": score,
+            "learning_rate": learning_rate(fit.training, max(state.step - 1, 0), fit.num_steps),
+            "steps_per_second": round(state.step / max(state.seconds, 1e-9), 2),
+            "terms": self.terms.readings(progress, state.shares),
+        }
+        if log:
+            log.write(record)
+            shown.note = "" if score is None else f"validation {score:.3f}"
+
+    def _score(self) -> float | None:
+        """Return the headline metric of the weights that would be kept, or None without validation rows."""
+        if len(self.fit.validation) == 0:
+            return None
+        live = checkpoint.module_state(self.module) if self.ema is not None else None
+        if self.ema is not None:
+            self.module.load_state_dict(self.ema)
+        outputs = predict(self.module, self.preprocess, self.fit.validation)
+        if live is not None:
+            self.module.load_state_dict(live)
+        correct = self.fit.task.correct(outputs, np.asarray(self.fit.validation.labels))
+        return float(correct.mean())
+
+    def _current(self) -> dict[str, Tensor]:
+        if self.ema is not None:
+            return {k: v.clone() for k, v in self.ema.items()}
+        return checkpoint.module_state(self.module)
+
+    def _load_kept(self) -> None:
+        kept = self.best if self.keep_best and self.best is not None else self._current()
+        self.module.load_state_dict(kept)
+        self.module.cpu().eval()
+
+    def _save(self) -> None:
+        if self.world.rank != 0:
+            return
+        groups = {
+            "module": checkpoint.module_state(self.module),
+            "optimizer": checkpoint.optimizer_tensors(self.optimizer),
+            "terms": self.terms.state(),
+        }
+        if self.ema is not None:
+            groups["ema"] = self.ema
+        if self.best is not None:
+            groups["best"] = self.best
+        position = {k: v for k, v in vars(self.state).items() if k != "best_score"}
+        position["best_score"] = self.state.best_score if math.isfinite(self.state.best_score) else None
+        position["fingerprint"] = self.fit.fingerprint
+        checkpoint.write(self.fit.work, groups, position)
+
+    def _resume(self) -> None:
+        found = checkpoint.read(self.fit.work)
+        if found is None:
+            return
+        groups, position = found
+        theirs = position.pop("fingerprint")
+        if theirs != self.fit.fingerprint and not self.fit.accept_fingerprint:
+            changed = [k for k in theirs if theirs[k] != self.fit.fingerprint.get(k)]
+            raise StoreError(
+                f"{self.fit.name}: must resume under the numerics it started with; got another {', '.join(changed)} "
+                f"({[theirs[k] for k in changed]} before, {[self.fit.fingerprint.get(k) for k in changed]} now). The "
+                "student would differ in its last bits. Resume where it began, pass --accept-fingerprint, or delete "
+                f"{self.fit.work} to start this training over."
+            )
+        best = position.pop("best_score")
+        self.state.best_score = -math.inf if best is None else best
+        for name, value in position.items():
+            setattr(self.state, name, value)
+        self.module.load_state_dict(groups["module"])
+        checkpoint.load_optimizer(self.optimizer, groups.get("optimizer", {}))
+        self.terms.restore(groups["terms"])
+        if self.ema is not None:
+            self.ema = groups["ema"]
+        self.best = groups.get("best")
+
+
+@torch.inference_mode()
+def predict(
+    module: nn.Module, preprocess: nn.Module, split: Split, batch_size: int = 256
+) -> NDArray[np.float32]:
+    """Return [N, K] float32 outputs of a split, in eval mode, without augmentation."""
+    was_training = module.training
+    module.eval()
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    outputs = []
+    for start in range(0, len(split), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(split)), dtype=np.int64)
+        pixels = make_batch(split, rows, 0, (), 0, reveal=True).pixels_BCHW.to(device)
+        outputs.append(module(preprocess(pixels)).float().cpu().numpy())
+    module.train(was_training)
+    return np.concatenate(outputs).astype(np.float32, copy=False)

@@ -1,0 +1,36 @@
+"""Which rows each optimiser step reads: a pure function of (seed, step). Shapes: B rows of a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.core import rng
+
+
+class Order:
+    """Passes over `rows` in a new order each time, the last batch of a pass kept even if short.
+
+    Args:
+        rows: positions in the training split that this training may visit.
+        batch_size: rows a step, over all processes.
+        seed: of the order.
+    """
+
+    def __init__(self, rows: NDArray[np.int64], batch_size: int, seed: int) -> None:
+        self._rows = rows
+        self._batch_size = batch_size
+        self._seed = rng.seed_of(seed, "order")
+        self.steps_per_pass = -(-len(rows) // batch_size)
+        self._pass = -1
+        self._shuffled: NDArray[Any] = rows
+
+    def at(self, step: int) -> tuple[int, NDArray[np.int64]]:
+        """Return (pass number, rows [B] int64) of a step."""
+        number, index = divmod(step, self.steps_per_pass)
+        if number != self._pass:
+            self._shuffled = self._rows[rng.permutation(self._seed, number, len(self._rows))]
+            self._pass = number
+        return number, self._shuffled[index * self._batch_size : (index + 1) * self._batch_size]

@@ -1,0 +1,110 @@
+"""The training loss: a sum of weighted objectives, each reduced over the rows that have it. Shapes: B rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potstill.core.errors import TrainingError
+from potstill.objectives import LossInputs, ObjectiveSpec
+from potstill.schedules import value_at
+from potstill.train.world import World
+
+IMBALANCE = 10.0
+"""A term whose gradient at the logits is this many times another's is worth a warning."""
+
+
+def name_terms(objectives: Sequence[ObjectiveSpec]) -> list[str]:
+    """Return a name for each term: its kind, numbered where a kind comes twice."""
+    kinds = [o.kind for o in objectives]
+    return [k if kinds.count(k) == 1 else f"{k}-{kinds[: i + 1].count(k)}" for i, k in enumerate(kinds)]
+
+
+class Terms:
+    """Evaluates the objectives of one training.
+
+    Args:
+        objectives: at least one.
+        world: the processes among which a batch is shared; every mean is over the whole batch.
+    """
+
+    def __init__(self, objectives: Sequence[ObjectiveSpec], world: World) -> None:
+        self.objectives = list(objectives)
+        self.names = name_terms(objectives)
+        self._world = world
+        self._sums = {name: torch.zeros(2, dtype=torch.float64) for name in self.names}
+
+    def loss(self, x: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return (this process's part of the total loss, each weighted term): sum(w l) / sum(w), 0 if no row has it.
+
+        The parts of all processes add up to the loss of the whole batch.
+        """
+        terms: dict[str, Tensor] = {}
+        total = x.logits_BK.sum() * 0.0
+        for name, objective in zip(self.names, self.objectives, strict=True):
+            weight = value_at(objective.weight, x.progress)
+            loss_B = objective.loss(x)
+            mask_B = objective.mask(x)
+            if mask_B is None:
+                mask_B = torch.ones_like(loss_B)
+            summed = torch.where(mask_B > 0, loss_B * mask_B, torch.zeros_like(loss_B)).sum()
+            num = self._world.sum(mask_B.sum())
+            term = weight * summed / num.clamp(min=1.0)
+            terms[name] = term
+            total = total + term
+            self._sums[name] += torch.stack([summed.detach(), mask_B.sum()]).double().cpu()
+        return total, terms
+
+    def shares(self, terms: dict[str, Tensor], logits_BK: Tensor) -> dict[str, float]:
+        """Return each term's share of the gradient's L2 norm at the logits, [0, 1], adding up to 1."""
+        norms = {}
+        for name, term in terms.items():
+            gradient = torch.autograd.grad(term, logits_BK, retain_graph=True, allow_unused=True)[0]
+            norms[name] = 0.0 if gradient is None else float(gradient.norm())
+        total = sum(norms.values())
+        return {name: norm / total if total > 0 else 0.0 for name, norm in norms.items()}
+
+    def readings(self, progress: float, shares: dict[str, float]) -> dict[str, dict[str, float | None]]:
+        """Return what the log keeps of each term since the last call, and start again."""
+        out: dict[str, dict[str, float | None]] = {}
+        for name, objective in zip(self.names, self.objectives, strict=True):
+            summed, num = (float(v) for v in self._world.sum(self._sums[name]))
+            out[name] = {
+                "loss": summed / max(num, 1.0),
+                "weight": value_at(objective.weight, progress),
+                **objective.readings(progress),
+                "share": shares.get(name),
+            }
+            self._sums[name].zero_()
+        return out
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the running sums, for a checkpoint."""
+        return dict(self._sums)
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Put back what `state` gave."""
+        self._sums = {name: state[name].clone() for name in self.names}
+
+
+def check_first_batch(terms: dict[str, Tensor], total: Tensor, logits_BK: Tensor, context: dict[str, Any]) -> None:
+    """Look at the first batch before the long work begins.
+
+    Raises:
+        TrainingError: a term is not finite, or none of them moves the student.
+    """
+    for name, term in terms.items():
+        if not torch.isfinite(term):
+            raise TrainingError(
+                f"{name}: must be finite on the first batch; got {float(term)}. Training would only spread it. "
+                f"Check the student's weights, its input range and the learning rate ({context})."
+            )
+    gradient = torch.autograd.grad(total, logits_BK, retain_graph=True, allow_unused=True)[0]
+    if gradient is None or not torch.isfinite(gradient).all() or float(gradient.abs().sum()) == 0.0:
+        raise TrainingError(
+            f"objectives {sorted(terms)}: must move the student; got a gradient of zero at its logits on the first "
+            "batch. Every weight may be 0, or no row has a label."
+        )
