@@ -1,3 +1,49 @@
-"""potstill distils a big model into one that fits your device, and proves that it fits."""
+"""potstill distils a big model into one that fits your device, and proves that it fits.
+
+    import potstill as ps
+
+    data = ps.arrays(x_train, y_train, x_test, y_test)
+    run = ps.distill(data, teacher=my_teacher, student=MyStudent, epochs=30, out="runs/mine")
+    print(run.verdict)
+
+Names are loaded on first use: importing this loads no torch.
+"""
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from potstill.api import Result, distill
+    from potstill.data.arrays import arrays
+    from potstill.labels.store import LabelStore
+    from potstill.objectives.hard_label import hard_label
+    from potstill.objectives.logit_mse import logit_mse
+    from potstill.objectives.soft_label import soft_label
+    from potstill.pipeline.check import store_folder
+
+_WHERE = {
+    "LabelStore": "potstill.labels.store",
+    "Result": "potstill.api",
+    "arrays": "potstill.data.arrays",
+    "distill": "potstill.api",
+    "hard_label": "potstill.objectives.hard_label",
+    "logit_mse": "potstill.objectives.logit_mse",
+    "soft_label": "potstill.objectives.soft_label",
+    "store_folder": "potstill.pipeline.check",
+}
+
+__all__ = ["LabelStore", "Result", "arrays", "distill", "hard_label", "logit_mse", "soft_label", "store_folder"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'potstill' has no attribute {name!r}")
+    value = getattr(import_module(_WHERE[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -34,6 +34,8 @@ class Needs:
 class TeacherRows(Protocol):
     """The teacher's outputs for the rows of one batch, decoded from the store on demand."""
 
+    output: Literal["logits", "probabilities"]
+
     def logits(self, temperature: float = 1.0, standardized: bool = False) -> Tensor:
         """Return [B, K] float32 raw logits (not divided by T); a sparse codec fills its tail to be exact at that T.
 

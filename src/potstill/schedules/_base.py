@@ -17,4 +17,11 @@ class ScheduleSpec(Spec, ABC):
         """Return the value after the share `progress` in [0, 1] of all optimiser steps."""
 
 
+def share(progress: float, begin: float, until: float) -> float:
+    """Return how much of the way from `begin` to `until` is done at `progress`, in [0, 1]."""
+    if until <= begin:
+        return float(progress >= until)
+    return min(1.0, max(0.0, (progress - begin) / (until - begin)))
+
+
 registry: Registry[ScheduleSpec] = Registry("schedules")

@@ -1,0 +1,160 @@
+"""The Python interface: what `import potstill as ps` offers, beside the losses and the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from potstill.core.progress import Mode, Progress
+from potstill.data import DataSpec
+from potstill.models import ModelSpec
+from potstill.objectives import ObjectiveSpec
+from potstill.teachers import TeacherSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from potstill.recipe.model import Recipe
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run left."""
+
+    folder: Path
+    """Holds report.html, results.json, student.safetensors and the exported artifacts."""
+    results: dict[str, Any]
+    """results.json."""
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in one line for each control."""
+        lines = [
+            f"{g['verdict']}: {g['points']:+.2f} points [{g['low']:+.2f}, {g['high']:+.2f}] over {g['control']}"
+            for g in self.results["gains"]
+        ]
+        return "\n".join(lines) or "No control was trained."
+
+    def student(self) -> nn.Module:
+        """Return the trained student, in eval mode; it reads pixels in [0, 1], [B, C, H, W], and gives logits."""
+        from torch import nn
+
+        from potstill.models.saved import load_model
+
+        model = load_model(self.folder)
+        return nn.Sequential(model.preprocess, model.module).eval()
+
+
+def distill(
+    data: DataSpec | Mapping[str, Any],
+    *,
+    teacher: nn.Module | TeacherSpec | Mapping[str, Any] | str | Path,
+    student: nn.Module | Callable[[], nn.Module] | ModelSpec | Mapping[str, Any],
+    objectives: Sequence[ObjectiveSpec | Mapping[str, Any]] | None = None,
+    out: str | Path = "runs/python",
+    name: str | None = None,
+    augment: Sequence[Mapping[str, Any]] = (),
+    labels: Mapping[str, Any] | None = None,
+    controls: Sequence[str] = ("hard-label",),
+    seed: int = 0,
+    seeds: int = 1,
+    threads: int = 0,
+    progress: Mode = "auto",
+    **training: Any,
+) -> Result:
+    """Distil `teacher` into `student` and check the result, as `potstill run` does.
+
+    Args:
+        data: from `ps.arrays`, or a recipe's data section.
+        teacher: your own module (takes normalised pixels, gives logits), a path to an ONNX file, or a recipe section.
+        student: a callable that gives a new module (a class without arguments, say), a module to start from, or a
+            recipe section.
+        objectives: terms of the loss; default soft labels at T = 2 (weight 0.9) and hard labels (0.1).
+        out: run folder.
+        name: of the run; default the folder's name.
+        augment: as in a recipe.
+        labels: codec and views, as in a recipe.
+        controls: trained beside the student; () for none.
+        seed: first seed.
+        seeds: trainings of each arm.
+        threads: CPU cores; 0 takes all.
+        progress: "auto", "plain", "json" or "quiet".
+        training: epochs, batch_size, learning_rate and the other fields of a recipe's training section.
+
+    Returns:
+        The run, with its verdict and the student.
+
+    Raises:
+        PotstillError: as the command line.
+    """
+    import yaml
+
+    from potstill.pipeline.cache import default_root
+    from potstill.pipeline.run import run
+    from potstill.report import build
+    from potstill.stages import RunOptions
+
+    folder = Path(out)
+    recipe = _recipe(
+        name=name or folder.name,
+        data=data,
+        teacher=_teacher(teacher),
+        student=_student(student),
+        augment=augment,
+        labels=labels or {},
+        controls=controls,
+        seed=seed,
+        seeds=seeds,
+        steps=[{"kind": "distill", "objectives": objectives or _DEFAULT_OBJECTIVES, "training": training}],
+    )
+    text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
+    options = RunOptions(cache=default_root(), threads=threads)
+    done = run(recipe, text, folder, options, Progress(progress))
+    if done.changed or not (folder / "report.html").exists():
+        build(folder)
+    return Result(folder, done.results)
+
+
+_DEFAULT_OBJECTIVES = (
+    {"kind": "soft-label", "temperature": 2.0, "weight": 0.9},
+    {"kind": "hard-label", "weight": 0.1},
+)
+
+
+def _recipe(**sections: Any) -> Recipe:
+    from pydantic import ValidationError
+
+    from potstill.core.errors import RecipeError
+    from potstill.recipe.load import check, faults_of
+    from potstill.recipe.model import Recipe
+    from potstill.recipe.positions import Document
+
+    try:
+        recipe = Recipe.model_validate(sections, context={"base": Path.cwd()})
+    except ValidationError as err:
+        document = Document("arguments", sections)
+        raise RecipeError([f.replace("arguments:1:1 ", "") for f in faults_of(err, document)]) from err
+    check(recipe)
+    return recipe
+
+
+def _teacher(value: Any) -> Any:
+    if isinstance(value, (str, Path)):
+        return {"kind": "onnx", "path": str(value)}
+    if isinstance(value, (TeacherSpec, Mapping)):
+        return value
+    from potstill.teachers.object import object_teacher
+
+    return object_teacher(value)
+
+
+def _student(value: Any) -> Any:
+    if isinstance(value, (ModelSpec, Mapping)):
+        return value
+    from potstill.models.object import object_model
+
+    return object_model(value)
+
+

@@ -1,0 +1,29 @@
+"""A value that eases out of its start and into its end."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from potstill.schedules._base import ScheduleSpec, registry, share
+
+
+@registry.register
+class CosineSpec(ScheduleSpec):
+    """From `start` to `end` along half a cosine."""
+
+    kind: Literal["cosine"] = "cosine"
+    start: float
+    """The value until `begin`."""
+    end: float
+    """The value from `until` on."""
+    begin: float = Field(default=0.0, ge=0, lt=1)
+    """Share of training at which it starts to move."""
+    until: float = Field(default=1.0, gt=0, le=1)
+    """Share of training at which it has arrived."""
+
+    def at(self, progress: float) -> float:
+        done = share(progress, self.begin, self.until)
+        return self.end + (self.start - self.end) * 0.5 * (1 + math.cos(math.pi * done))

@@ -1,0 +1,59 @@
+"""Statistics of classification outputs. NumPy only. Shapes: N rows, K classes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ECE_BINS = 15
+
+
+def softmax(logits_NK: NDArray[Any]) -> NDArray[np.float64]:
+    """Return probabilities [N, K] float64."""
+    shifted = logits_NK.astype(np.float64) - logits_NK.max(axis=1, keepdims=True)
+    exp = np.exp(shifted)
+    out: NDArray[np.float64] = exp / exp.sum(axis=1, keepdims=True)
+    return out
+
+
+def confusion(predicted_N: NDArray[Any], labels_N: NDArray[Any], num_classes: int) -> NDArray[np.int64]:
+    """Return [K, K] counts, rows true, columns predicted."""
+    flat = np.bincount(labels_N * num_classes + predicted_N, minlength=num_classes * num_classes)
+    return flat.reshape(num_classes, num_classes)
+
+
+def calibration(probabilities_NK: NDArray[Any], labels_N: NDArray[Any]) -> tuple[float, list[dict[str, Any]]]:
+    """Return (expected calibration error, its 15 equal-width bins).
+
+    Reference: Guo et al. 2017, arXiv:1706.04599, eq. 3. Empty bins have confidence and accuracy None.
+    """
+    confidence = probabilities_NK.max(axis=1)
+    correct = probabilities_NK.argmax(axis=1) == labels_N
+    which = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    error, bins = 0.0, []
+    for b in range(ECE_BINS):
+        inside = which == b
+        count = int(inside.sum())
+        mean = (float(confidence[inside].mean()), float(correct[inside].mean())) if count else (None, None)
+        if count:
+            error += count / len(labels_N) * abs(float(confidence[inside].mean()) - float(correct[inside].mean()))
+        bins.append(
+            {"low": b / ECE_BINS, "high": (b + 1) / ECE_BINS, "confidence": mean[0], "accuracy": mean[1], "count": count}
+        )
+    return error, bins
+
+
+def wilson(successes: float, num: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Return the 95 % interval of a share, in [0, 1].
+
+    Reference: Wilson 1927, doi:10.1080/01621459.1927.10502953.
+    """
+    if num == 0:
+        return 0.0, 1.0
+    p = successes / num
+    middle = (p + z * z / (2 * num)) / (1 + z * z / num)
+    half = z * math.sqrt(p * (1 - p) / num + z * z / (4 * num * num)) / (1 + z * z / num)
+    return max(0.0, middle - half), min(1.0, middle + half)
