@@ -31,6 +31,10 @@ class CodecSpec(Spec, ABC):
         """Return [N, K] float32 raw values. A sparse codec fills what it left out so that softmax(values / T)
         has the right mass; with `standardized`, rows come back standardised (mean 0, std 1, ddof 0)."""
 
+    @abstractmethod
+    def error_bound(self, values_NK: NDArray[Any]) -> NDArray[Any]:
+        """Return [N], the most by which a decoded value may differ from its original."""
+
     def serves(self, temperature: float, standardized: bool) -> bool:
         """Return whether `decode` is meant for this temperature."""
         return True

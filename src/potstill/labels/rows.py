@@ -1,0 +1,73 @@
+"""One batch of teacher outputs, decoded on demand. Shapes: B rows, K classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.core.errors import StoreError
+from potstill.labels.codecs import CodecSpec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+class RowReader(Protocol):
+    """A store on disk, or a live one."""
+
+    num_rows: int
+    num_classes: int
+    views: int
+    output: Literal["logits", "probabilities"]
+    codec: CodecSpec
+
+    def read(self, view: int, rows_B: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Return the codec's fields of rows of one view."""
+        ...
+
+
+class StoreRows:
+    """Teacher outputs of a batch, as objectives read them.
+
+    Args:
+        store: on disk or live.
+        view: which augmented version.
+        rows_B: [B] int64.
+        device: where tensors go.
+    """
+
+    def __init__(self, store: RowReader, view: int, rows_B: NDArray[np.int64], device: torch.device | str = "cpu") -> None:
+        self._store, self._device = store, device
+        self._fields = store.read(view, rows_B)
+        self.output: Literal["logits", "probabilities"] = store.output
+
+    def logits(self, temperature: float = 1.0, standardized: bool = False) -> Tensor:
+        """Return [B, K] float32 raw logits, standardised per row if asked.
+
+        Raises:
+            StoreError: the teacher gave probabilities.
+        """
+        if self.output != "logits":
+            raise StoreError(
+                "labels: this objective needs the teacher's logits; the store holds probabilities, which have lost "
+                "them. Use soft-label at temperature 1, or a teacher that gives logits."
+            )
+        return self._tensor(self._decode(temperature, standardized))
+
+    def probabilities(self) -> Tensor:
+        """Return [B, K] float32, rows summing to 1."""
+        import torch
+
+        values = self._tensor(self._decode(1.0, False))
+        return torch.softmax(values, dim=1) if self.output == "logits" else values
+
+    def _decode(self, temperature: float, standardized: bool) -> NDArray[Any]:
+        return self._store.codec.decode(self._fields, self._store.num_classes, temperature, standardized)
+
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        import torch
+
+        return torch.from_numpy(values).to(self._device)

@@ -1,0 +1,124 @@
+"""Reading a store: numpy memory maps, whole batches, verified at open. Shapes: B rows of a batch, K classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.core.errors import StoreError
+from potstill.core.tensorfile import open_arrays
+from potstill.labels._layout import MANIFEST, SCHEMA, codec_from, shard_problem, unseal
+from potstill.labels.codecs import CodecSpec
+
+
+class LabelStore:
+    """A finished store of one teacher's outputs over `num_rows` rows and `views` augmented versions of each.
+
+    Open one with `LabelStore.open`. Bytes are read where they lie; nothing is copied but the rows asked for.
+    """
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.num_rows: int = manifest["num_rows"]
+        self.num_classes: int = manifest["num_classes"]
+        self.views: int = manifest["views"]
+        self.micro_batch: int = manifest["micro_batch"]
+        self.shard_rows: int = manifest["shard_rows"]
+        self.output: Literal["logits", "probabilities"] = manifest["output"]
+        self.codec: CodecSpec = codec_from(manifest["codec"])
+        self._layout = self.codec.layout(self.num_classes)
+        self._maps: dict[tuple[int, int], dict[str, NDArray[Any]]] = {}
+
+    @classmethod
+    def open(cls, folder: Path | str, verify: bool = True) -> LabelStore:
+        """Open a store.
+
+        Args:
+            folder: where it was written.
+            verify: read every shard and compare its SHA-256; False checks existence and size only.
+
+        Raises:
+            StoreError: it is missing, unfinished or damaged; names each shard and the command that mends it.
+        """
+        folder = Path(folder)
+        if not (folder / MANIFEST).exists():
+            raise StoreError(
+                f"{folder}: must be a finished label store; it has no {MANIFEST}. Finish it: run its recipe again."
+            )
+        try:
+            manifest = unseal(folder / MANIFEST)
+        except StoreError as err:
+            raise StoreError(f"{err} Mend it: potstill labels repair {folder}") from err
+        if manifest["schema"] != SCHEMA:
+            raise StoreError(f"{folder}: schema must be {SCHEMA}; got {manifest['schema']}. Run its recipe again.")
+        store = cls(folder, manifest)
+        store.verify(thorough=verify)
+        return store
+
+    def verify(self, thorough: bool = True) -> None:
+        """Compare every shard with the manifest. Raises StoreError naming those that differ."""
+        problems = []
+        for entry in self.manifest["shards"]:
+            path = self.folder / entry["file"]
+            if thorough or not path.is_file() or path.stat().st_size != entry["bytes"]:
+                problem = shard_problem(self.folder, entry)
+                if problem:
+                    problems.append(f"{entry['file']} {problem}")
+        if problems:
+            more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+            raise StoreError(
+                f"{self.folder}: shards must be as they were written; {'; '.join(problems[:5])}{more}. Wrong soft labels "
+                f"would change the student silently. Mend it: potstill labels repair {self.folder}"
+            )
+
+    def read(self, view: int, rows_B: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Return the codec's fields for rows of one view, in the order asked.
+
+        Raises:
+            IndexError: a row or the view is out of range.
+        """
+        rows_B = np.asarray(rows_B)
+        if not 0 <= view < self.views or (len(rows_B) and not (0 <= rows_B.min() and rows_B.max() < self.num_rows)):
+            raise IndexError(f"store has {self.views} views of {self.num_rows} rows; asked for view {view}")
+        if self.num_rows <= self.shard_rows:
+            return {name: array[rows_B] for name, array in self._shard(view, 0).items()}
+        which, within = np.divmod(rows_B, self.shard_rows)
+        out = {name: np.empty((len(rows_B), *shape), dtype) for name, (dtype, shape) in self._layout.items()}
+        for index in np.unique(which):
+            picked = which == index
+            for name, array in self._shard(view, int(index)).items():
+                out[name][picked] = array[within[picked]]
+        return out
+
+    def values(
+        self, view: int, rows_B: NDArray[np.int64], temperature: float = 1.0, standardized: bool = False
+    ) -> NDArray[Any]:
+        """Return [B, K] float32 raw teacher outputs; `temperature` matters to sparse codecs only."""
+        return self.codec.decode(self.read(view, rows_B), self.num_classes, temperature, standardized)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the report says of the store."""
+        size = sum(entry["bytes"] for entry in self.manifest["shards"])
+        return {
+            "codec": self.codec.kind,
+            "views": self.views,
+            "rows": self.num_rows,
+            "bytes": size,
+            "bytes_per_row": size / max(1, self.num_rows * self.views),
+            "shards": len(self.manifest["shards"]),
+            "kl_error": self.manifest["kl_error"],
+        }
+
+    def _shard(self, view: int, index: int) -> dict[str, NDArray[Any]]:
+        if (view, index) not in self._maps:
+            entry = self.manifest["shards"][view * -(-self.num_rows // self.shard_rows) + index]
+            arrays = open_arrays(self.folder / entry["file"])
+            for name, (dtype, shape) in self._layout.items():
+                if arrays[name].shape != (entry["rows"], *shape) or arrays[name].dtype != np.dtype(dtype):
+                    raise StoreError(f"{self.folder / entry['file']}: {name} must be {dtype} {shape}.")
+            self._maps[view, index] = arrays
+        return self._maps[view, index]
