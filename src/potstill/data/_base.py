@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from numpy.typing import NDArray
 from pydantic import Field
@@ -51,6 +51,8 @@ class DataSpec(Spec, ABC):
     Validation labels count within it. The rest keep their pixels and are taught by the teacher alone."""
     limit: Count | None = None
     """Take at most this many training rows (validation included), stratified; None means all."""
+    overlap: Literal["error", "drop"] = "error"
+    """What to do with training rows whose pixels are also in the source's own test split: stop, or leave them out."""
     split_seed: int = 0
     """Seed of every choice of rows above."""
 

@@ -1,0 +1,63 @@
+"""Rows of a split as pixels in [0, 1], augmented. Shapes: B rows, C channels, H, W pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.core import rng
+from potstill.data.augment._base import AugmentSpec, Draw, PixelBatch
+
+if TYPE_CHECKING:
+    from potstill.data.dataset import Split
+
+
+def make_batch(
+    split: Split,
+    rows_B: NDArray[np.int64],
+    view: int,
+    ops: Sequence[AugmentSpec],
+    seed: int,
+    *,
+    reveal: bool = False,
+) -> PixelBatch:
+    """Return rows of one view.
+
+    Args:
+        split: of the prepared data.
+        rows_B: positions in the split.
+        view: which augmented version; the same (row, view) has the same pixels whatever else is in the batch.
+        ops: in order; the same op twice draws twice.
+        seed: of every draw.
+        reveal: give labels that are hidden from students too.
+    """
+    batch = _plain(split, rows_B, reveal)
+    ids = np.asarray(split.ids[rows_B])
+    for i, op in enumerate(ops):
+        name = f"{i}-{op.kind}"
+
+        def uniform(num: int, name: str = name) -> NDArray[Any]:
+            return rng.uniform(seed, ids, view, name, num)
+
+        batch = op.apply(batch, Draw(uniform, partial(_partners, split, reveal)))
+    return batch
+
+
+def _plain(split: Split, rows_B: NDArray[np.int64], reveal: bool) -> PixelBatch:
+    import torch
+
+    pixels = torch.from_numpy(split.images[rows_B])
+    pixels_BCHW = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255)
+    labels = np.asarray(split.labels[rows_B])
+    if not reveal:
+        labels = np.where(split.labelled[rows_B] != 0, labels, -1)
+    return PixelBatch(pixels_BCHW, torch.from_numpy(np.ascontiguousarray(labels)))
+
+
+def _partners(split: Split, reveal: bool, draws_B: NDArray[Any]) -> PixelBatch:
+    rows = np.minimum((draws_B * len(split)).astype(np.int64), len(split) - 1)
+    return _plain(split, rows, reveal)
