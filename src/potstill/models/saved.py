@@ -1,0 +1,133 @@
+"""A model on disk: `student.safetensors` and `student.json`. Loading runs no code from either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from potstill.core import atomic
+from potstill.core.errors import ShapeError, StoreError, nearest
+from potstill.core.hashing import digest_bytes
+from potstill.models import AnyModel
+from potstill.models._base import ModelIO, ModelSpec
+from potstill.models.preprocess import Preprocess
+
+WEIGHTS, CARD = "student.safetensors", "student.json"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A saved model, in eval mode."""
+
+    module: nn.Module
+    preprocess: Preprocess
+    spec: ModelSpec
+    io: ModelIO
+    """At the model's own input size."""
+    classes: list[str]
+
+
+def save_model(
+    folder: Path, module: nn.Module, spec: ModelSpec, io: ModelIO, mean: Sequence[float], std: Sequence[float],
+    classes: list[str],
+) -> None:  # fmt: skip
+    """Write a model; the same weights give the same bytes.
+
+    Args:
+        folder: for both files.
+        module: trained.
+        spec: of its family; its start weights are left out.
+        io: at the model's own input size.
+        mean: of its normalisation, per channel.
+        std: likewise.
+        classes: names in the order of its outputs.
+    """
+    state = {k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}
+    data = save(dict(sorted(state.items())))
+    atomic.write_bytes(folder / WEIGHTS, data)
+    card = {
+        "schema": 1,
+        "model": spec.model_copy(update={"weights": None}).model_dump(mode="json"),
+        "io": asdict(io),
+        "mean": list(mean),
+        "std": list(std),
+        "classes": classes,
+        "sha256": digest_bytes(data),
+    }
+    atomic.write_json(folder / CARD, card)
+
+
+def load_model(folder: Path) -> LoadedModel:
+    """Return a saved model.
+
+    Raises:
+        StoreError: a file is missing, or its bytes are not those written.
+        ShapeError: the weights do not fit the model.
+    """
+    try:
+        card = atomic.read_json(folder / CARD)
+        data = (folder / WEIGHTS).read_bytes()
+        if digest_bytes(data) != card["sha256"]:
+            raise StoreError(f"{folder / WEIGHTS}: must be as it was written; its SHA-256 differs. Make it again.")
+        spec: ModelSpec = TypeAdapter(AnyModel).validate_python(card["model"])
+        io = ModelIO(**card["io"])
+        preprocess = Preprocess((io.height, io.width), card["mean"], card["std"])
+    except (OSError, KeyError, TypeError, ValidationError) as err:
+        raise StoreError(f"{folder}: must hold a saved model ({CARD}, {WEIGHTS}); got {err}.") from err
+    module = spec.build(io)
+    load_weights(module, folder / WEIGHTS, str(folder / WEIGHTS))
+    return LoadedModel(module.eval(), preprocess.eval(), spec, io, list(card["classes"]))
+
+
+def load_weights(module: nn.Module, path: Path, where: str) -> None:
+    """Load a safetensors file into a module; every name and shape must match.
+
+    Args:
+        module: changed in place.
+        path: of the file.
+        where: names it in errors.
+
+    Raises:
+        StoreError: not a whole safetensors file, or values that are not finite.
+        ShapeError: names or shapes differ; names the first of them.
+    """
+    try:
+        tensors = load(path.read_bytes())
+    except (SafetensorError, OSError, ValueError) as err:
+        raise StoreError(f"{where}: must be a whole safetensors file; got {err}.") from err
+    expected = module.state_dict()
+    ignorable = {k for k in expected if k.endswith("num_batches_tracked")}
+    _check_names(tensors, expected, ignorable, where)
+    for name, tensor in tensors.items():
+        if name in expected and tensor.shape != expected[name].shape:
+            head = " A classifier for other classes? Start from a backbone without it." if tensor.shape[1:] == \
+                expected[name].shape[1:] else ""  # fmt: skip
+            raise ShapeError(
+                f"{where}: {name} must be {list(expected[name].shape)}, as the model has it; got {list(tensor.shape)}.{head}"
+            )
+        if tensor.dtype.is_floating_point and not torch.isfinite(tensor).all():
+            raise StoreError(f"{where}: values must be finite; {name} has NaN or Inf.")
+    module.load_state_dict({**{k: expected[k] for k in ignorable}, **tensors})
+
+
+def _check_names(tensors: Mapping[str, Tensor], expected: Mapping[str, Any], ignorable: set[str], where: str) -> None:
+    missing = sorted(set(expected) - set(tensors) - ignorable)
+    extra = sorted(set(tensors) - set(expected))
+    if not missing and not extra:
+        return
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} missing ({', '.join(missing[:3])})")
+    if extra:
+        parts.append(f"{len(extra)} unknown ({', '.join(extra[:3])}). {nearest(extra[0], expected)}")
+    raise ShapeError(f"{where}: names must be the model's own; got {'; '.join(parts)}".rstrip() + ".")
+
+

@@ -1,0 +1,45 @@
+"""A module of the user's, by import path."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from potstill.core.errors import PotstillError
+from potstill.core.objects import load_attribute
+from potstill.core.spec import ImportPath
+from potstill.models._base import ModelIO, ModelSpec, registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@registry.register
+class TorchModuleSpec(ModelSpec):
+    """Your own `module:factory`: a class or function that returns an nn.Module giving raw logits."""
+
+    kind: Literal["torch"] = "torch"
+    factory: ImportPath
+    """`module:attribute`; its source, and what it imports of yours, is part of the key."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Passed to the factory by name."""
+
+    def build(self, io: ModelIO) -> nn.Module:
+        return call_factory(self.factory, self.arguments)
+
+
+def call_factory(factory: str, arguments: dict[str, Any]) -> nn.Module:
+    """Return the module that a user's factory makes. Raises PotstillError when it fails or gives something else."""
+    from torch import nn
+
+    function = load_attribute(factory)
+    if isinstance(function, nn.Module):
+        return function
+    try:
+        module = function(**arguments)
+    except Exception as err:
+        raise PotstillError(f"{factory}: must return a module; it raised {type(err).__name__}: {err}.") from err
+    if not isinstance(module, nn.Module):
+        raise PotstillError(f"{factory}: must return a torch.nn.Module; got {type(module).__name__}.")
+    return module
