@@ -41,7 +41,7 @@ class Result:
         """Return the trained student, in eval mode; it reads pixels in [0, 1], [B, C, H, W], and gives logits."""
         from torch import nn
 
-        from potstill.models.saved import load_model
+        from potstill.models.tools.saved import load_model
 
         model = load_model(self.folder)
         return nn.Sequential(model.preprocess, model.module).eval()

@@ -167,7 +167,7 @@ def import_weights(
 ) -> None:
     """Turn a PyTorch checkpoint into safetensors, in a child process that runs no code from it."""
     from potstill.cli.show import print_facts
-    from potstill.models.import_weights import import_weights as convert
+    from potstill.models.tools.import_weights import import_weights as convert
 
     print_facts(convert(file, out))
 

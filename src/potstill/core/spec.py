@@ -117,10 +117,10 @@ class Registry(Generic[S]):
         return cls
 
     def discover(self, package: str) -> None:
-        """Import every public module of `package`, and the entry points of the family."""
+        """Import every public module (not the subpackages) of `package`, and the entry points of the family."""
         mod = importlib.import_module(package)
         for info in sorted(pkgutil.iter_modules(mod.__path__), key=lambda i: i.name):
-            if not info.name.startswith("_"):
+            if not info.name.startswith("_") and not info.ispkg:
                 importlib.import_module(f"{package}.{info.name}")
         for ep in entry_points(group=f"potstill.{self.family}"):
             ep.load()

@@ -107,8 +107,8 @@ def _profile(spec: ModelSpec | None, shape: _Shape | None, cache: ArtifactCache)
     identity = [spec.identity(cache.digests.digest), vars(shape.io)]
     file = cache.root / "profiles" / f"{digest_json(identity)}.json"
     if not file.exists():
-        from potstill.models.build import new_model
-        from potstill.models.profile import profile
+        from potstill.models.tools.build import new_model
+        from potstill.models.tools.profile import profile
 
         new = new_model(spec, shape.io, shape.mean, shape.std)
         atomic.write_json(file, {"name": spec.kind, **profile(new.module, new.io).as_dict()})

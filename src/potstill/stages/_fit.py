@@ -25,8 +25,8 @@ def supervised(
     """Return the function (model, training, folder, seed, labels) that trains on hard labels and saves the model."""
     import torch
 
-    from potstill.models.build import new_model
-    from potstill.models.saved import save_model
+    from potstill.models.tools.build import new_model
+    from potstill.models.tools.saved import save_model
     from potstill.train import checkpoint
     from potstill.train.loop import Fit, Trainer
     from potstill.train.world import World

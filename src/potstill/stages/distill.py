@@ -65,7 +65,7 @@ class DistillStage(StageSpec):
         import torch
 
         from potstill.data.dataset import Dataset
-        from potstill.models.saved import save_model
+        from potstill.models.tools.saved import save_model
         from potstill.train import checkpoint
         from potstill.train.loop import Fit, Trainer
         from potstill.train.world import World
@@ -119,8 +119,8 @@ class DistillStage(StageSpec):
         return np.arange(len(train), dtype=np.int64)
 
     def _student(self, context: StageContext, dataset: Any) -> Any:
-        from potstill.models.build import new_model
-        from potstill.models.saved import load_weights
+        from potstill.models.tools.build import new_model
+        from potstill.models.tools.saved import load_weights
 
         new = new_model(self.student, data_io(dataset), dataset.mean, dataset.std)
         if "student" in context.inputs:

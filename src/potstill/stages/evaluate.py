@@ -36,7 +36,7 @@ class EvaluateStage(StageSpec):
             with context.progress.task(context.name, len(test), "rows") as shown:
                 outputs = label_all(labeller, test, shown.advance)
         else:
-            from potstill.models.saved import load_model
+            from potstill.models.tools.saved import load_model
             from potstill.train.loop import predict
 
             model = load_model(context.inputs["student"])

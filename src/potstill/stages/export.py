@@ -28,7 +28,7 @@ class ExportStage(StageSpec):
 
         from potstill.data.dataset import Dataset
         from potstill.exporters.parity import compare
-        from potstill.models.saved import load_model
+        from potstill.models.tools.saved import load_model
 
         set_threads(context.options.threads)
         dataset = Dataset.open(context.inputs["data"])

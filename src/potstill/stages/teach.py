@@ -91,7 +91,7 @@ def _hides_labels(dataset: Any) -> bool:
 
 def _profile(teacher: TeacherSpec, labeller: Labeller, dataset: Any) -> dict[str, Any] | None:
     """Return params, MACs and peak activations where the teacher is a torch module here; None for a black box."""
-    from potstill.models.profile import profile_labeller
+    from potstill.models.tools.profile import profile_labeller
 
     return profile_labeller(labeller, data_io(dataset))
 

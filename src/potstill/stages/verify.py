@@ -49,7 +49,7 @@ class VerifyStage(StageSpec):
 
     def run(self, context: StageContext) -> dict[str, Any]:
         from potstill.data.dataset import Dataset
-        from potstill.models.saved import load_model
+        from potstill.models.tools.saved import load_model
         from potstill.verify.accuracy import run_split
         from potstill.verify.latency import interleaved
         from potstill.verify.memory import peak_memory

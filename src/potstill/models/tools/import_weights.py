@@ -35,7 +35,7 @@ def import_weights(file: Path, out: Path | None = None) -> dict[str, Any]:
     if out.exists():
         raise PotstillError(f"{out}: must be new; it exists. Pass --out, or remove it.")
     env = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "HOME", "LD_LIBRARY_PATH", "VIRTUAL_ENV")}
-    command = [sys.executable, "-m", "potstill.models.import_weights", str(file.resolve()), str(out.resolve())]
+    command = [sys.executable, "-m", "potstill.models.tools.import_weights", str(file.resolve()), str(out.resolve())]
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, env=env, check=False)
     except subprocess.TimeoutExpired as err:

@@ -18,7 +18,7 @@ from potstill.core.errors import ShapeError, StoreError, nearest
 from potstill.core.hashing import digest_bytes
 from potstill.models import AnyModel
 from potstill.models._base import ModelIO, ModelSpec
-from potstill.models.preprocess import Preprocess
+from potstill.models.tools.preprocess import Preprocess
 
 WEIGHTS, CARD = "student.safetensors", "student.json"
 

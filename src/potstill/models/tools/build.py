@@ -35,8 +35,8 @@ def new_model(spec: ModelSpec, io: ModelIO, data_mean: Sequence[float], data_std
     Raises:
         ShapeError: the input is too small for the model, or the weights do not fit.
     """
-    from potstill.models.preprocess import Preprocess, resolve_input
-    from potstill.models.saved import load_weights
+    from potstill.models.tools.preprocess import Preprocess, resolve_input
+    from potstill.models.tools.saved import load_weights
 
     size, mean, std = resolve_input(spec.input, tuple(data_mean), tuple(data_std), (io.height, io.width))
     io = replace(io, height=size[0], width=size[1])
