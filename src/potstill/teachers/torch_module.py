@@ -1,0 +1,47 @@
+"""A torch module of the user's, by import path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from potstill.core.spec import ImportPath, InputPath
+from potstill.models import InputSpec, ModelIO
+from potstill.teachers._base import Labeller, OutputKind, TeacherContext, TeacherSpec, registry
+
+
+@registry.register
+class TorchTeacherSpec(TeacherSpec):
+    """Your own `module:factory`, with weights in safetensors (`potstill import-weights` makes them from a .pth)."""
+
+    kind: Literal["torch"] = "torch"
+    factory: ImportPath
+    """`module:attribute`, a class or function that returns an nn.Module; its source is part of the key."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """Passed to the factory by name."""
+    weights: InputPath | None = None
+    """Safetensors file with its weights; None where the factory loads them itself."""
+    input: InputSpec = Field(default_factory=InputSpec)
+    """Size and normalisation that it reads."""
+    output: OutputKind = "logits"
+    """What it gives."""
+    class_order: tuple[int, ...] | None = None
+    """Its output column for each class of the data; None: the same order."""
+
+    def prepare(self, context: TeacherContext) -> dict[str, Any]:
+        size = self.weights.stat().st_size if self.weights is not None else None
+        return {"model": self.factory.split(":")[1], "file_bytes": size}
+
+    def load(self, folder: Path, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:
+        from potstill.models.tools.preprocess import Preprocess, resolve_input
+        from potstill.models.tools.saved import load_weights
+        from potstill.models.torch_module import call_factory
+        from potstill.teachers._torch import TorchLabeller
+
+        module = call_factory(self.factory, self.arguments)
+        if self.weights is not None:
+            load_weights(module, self.weights, f"teacher.weights {self.weights.name}")
+        size, mean, std = resolve_input(self.input, mean, std, (io.height, io.width))
+        return TorchLabeller(module, Preprocess(size, mean, std), self.output, io.num_classes, self.class_order)

@@ -1,0 +1,46 @@
+"""A teacher trained here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from potstill.models import AnyModel, ModelIO
+from potstill.schedules.training import TrainSpec
+from potstill.teachers._base import Labeller, TeacherContext, TeacherSpec, registry
+
+
+@registry.register
+class TrainedTeacherSpec(TeacherSpec):
+    """A zoo model (or your own module) trained here on hard labels."""
+
+    kind: Literal["train"] = "train"
+    model: AnyModel
+    """The teacher's architecture; start from `weights` to fine-tune."""
+    training: TrainSpec = Field(default_factory=TrainSpec)
+    """Lengths, optimiser, learning rate."""
+    labels: Literal["labelled", "all"] = "labelled"
+    """Labels that it sees: those the student may use, or all of them; the report then says so."""
+
+    def prepare(self, context: TeacherContext) -> dict[str, Any]:
+        context.fit(self.model, self.training, context.work, context.seed, self.labels)
+        weights = context.work / "student.safetensors"
+        return {"model": self.model.kind, "file_bytes": weights.stat().st_size if weights.exists() else None}
+
+    def load(self, folder: Path, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:
+        from potstill.models.tools.saved import load_model
+        from potstill.teachers._torch import TorchLabeller
+
+        model = load_model(folder)
+        return TorchLabeller(model.module, model.preprocess, "logits", io.num_classes)
+
+    def fits(self) -> bool:
+        return True
+
+    def foreign(self) -> bool:
+        return False
+
+    def saw_hidden_labels(self) -> bool:
+        return self.labels == "all"
