@@ -1,0 +1,103 @@
+"""ONNX with a dynamic batch. Shapes: B rows, C channels, H, W pixels, K classes."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from numpy.typing import NDArray
+from pydantic import Field
+
+from potstill.core import atomic
+from potstill.core.errors import ExportError
+from potstill.core.onnx_session import OnnxSession
+from potstill.exporters._base import Artifact, ExporterSpec, registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@registry.register
+class OnnxSpec(ExporterSpec):
+    """ONNX with a dynamic batch, input "pixels" in [0, 1], output "logits"; one file."""
+
+    kind: Literal["onnx"] = "onnx"
+    tolerance: float = Field(default=1e-4, gt=0)
+    """Largest difference of a logit from the module's, absolute plus relative to the largest logit."""
+    opset: int = Field(default=18, ge=18, le=23)
+    """ONNX operator set."""
+
+    def export(self, module: nn.Module, example_BCHW: NDArray[Any], out: Path) -> Artifact:
+        import onnx
+        import torch
+
+        example = torch.from_numpy(example_BCHW[:2].copy())
+        try:
+            with _quiet():
+                program = torch.onnx.export(
+                    module.eval(), (example,), dynamo=True, opset_version=self.opset, input_names=["pixels"],
+                    output_names=["logits"], dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), verbose=False,
+                )  # fmt: skip
+        except Exception as err:
+            reason = next((line for line in reversed(str(err).strip().splitlines()) if line.strip()), type(err).__name__)
+            raise ExportError(f"export.onnx: the model must be traceable; got {type(err).__name__}: {reason[:300]}") from err
+        assert program is not None
+        proto = program.model_proto
+        _strip(proto)
+        onnx.checker.check_model(proto)
+        path = out / "student.onnx"
+        atomic.write_bytes(path, proto.SerializeToString(deterministic=True))
+        return OnnxArtifact(path, 1)
+
+    def load(self, path: Path, threads: int = 1) -> Artifact:
+        return OnnxArtifact(path, threads)
+
+
+class OnnxArtifact:
+    """An ONNX file in ONNX Runtime."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self.path = path
+        self.session = OnnxSession(path, threads)
+
+    def __call__(self, inputs_BCHW: NDArray[Any]) -> NDArray[Any]:
+        """Return [B, K] float32."""
+        return self.session(inputs_BCHW)
+
+
+@contextlib.contextmanager
+def _quiet() -> Any:
+    """Keep the exporter's chatter away from the user's terminal."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _strip(proto: Any) -> None:
+    """Leave out stack traces and file names: they say where a model was exported, not what it is."""
+    proto.doc_string = ""
+    del proto.metadata_props[:]
+    meta = proto.metadata_props.add()
+    meta.key, meta.value = "potstill", "pixels in [0, 1], normalisation inside"
+    graphs = [proto.graph, *proto.functions]
+    for graph in graphs:
+        graph.doc_string = ""
+        del graph.metadata_props[:]
+        for node in graph.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+        for value in (*getattr(graph, "value_info", ()), *getattr(graph, "input", ()), *getattr(graph, "output", ())):
+            if hasattr(value, "metadata_props"):
+                del value.metadata_props[:]
+                value.doc_string = ""
+        for tensor in getattr(graph, "initializer", ()):
+            del tensor.metadata_props[:]

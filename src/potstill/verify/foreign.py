@@ -1,0 +1,74 @@
+"""Any ONNX file over a recipe's test split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from potstill.core.errors import PotstillError, ShapeError
+from potstill.core.onnx_session import OnnxSession
+from potstill.core.progress import Progress
+from potstill.data.augment import make_batch
+from potstill.data.dataset import Dataset
+from potstill.tasks import TaskSpec
+from potstill.verify.accuracy import run_split
+from potstill.verify.gain import accuracy_interval
+from potstill.verify.latency import interleaved
+from potstill.verify.memory import peak_memory
+
+
+def verify_model(
+    path: Path, dataset: Dataset, task: TaskSpec, *, threads: int, scale: float, lock: Path
+) -> dict[str, Any]:
+    """Return what was measured of a model file.
+
+    Args:
+        path: an ONNX file; ours says that it reads pixels in [0, 1], a foreign one reads them times `scale`.
+        dataset: its test split is used.
+        task: gives the metrics.
+        threads: of the runtime.
+        scale: pixel range of a foreign model.
+        lock: file under which only one process measures.
+
+    Raises:
+        PotstillError: no such file, or one that cannot be run.
+        ShapeError: it takes other pixels or gives another number of classes.
+    """
+    if path.suffix != ".onnx" or not path.is_file():
+        raise PotstillError(f"{path}: must be an .onnx file that exists.")
+    session = OnnxSession(path, threads)
+    ours = "potstill" in session.metadata
+    height, width, channels = dataset.image_shape
+    size = (session.input_shape[2] or height, session.input_shape[3] or width)
+    if session.input_shape[1] not in (None, channels):
+        raise ShapeError(f"{path}: must take {channels} channels first, as the data has; it takes {list(session.input_shape)}.")
+    from potstill.models.tools.preprocess import Preprocess
+
+    prepare = Preprocess(size, (0.0,) * channels, (1.0,) * channels)
+    factor = np.float32(1.0 if ours else scale)
+    test = dataset.splits["test"]
+
+    def inputs(rows: Any) -> Any:
+        return prepare.resize_numpy(make_batch(test, rows, 0, (), 0, reveal=True).pixels_BCHW.numpy()) * factor
+
+    outputs = run_split(session, len(test), inputs, Progress("quiet"))
+    if outputs.shape[1] != len(dataset.classes):
+        raise ShapeError(f"{path}: must give {len(dataset.classes)} classes, as the data has; it gives {outputs.shape[1]}.")
+    labels = np.asarray(test.labels)
+    metrics = task.metrics(outputs, labels, dataset.classes)
+    one = inputs(np.zeros(1, dtype=np.int64))
+    value, low, high = accuracy_interval(task.correct(outputs, labels)[None])
+    latency = interleaved({"model": lambda: session(one)}, blocks=30, lock=lock)["model"]
+    return {
+        "model": str(path),
+        "preprocessing": "inside" if ours else f"pixels times {scale:g}, nothing else",
+        "rows": len(test),
+        task.headline: {"value": value, "low": low, "high": high, "source": "measured"},
+        "macro_f1": metrics["macro_f1"],
+        "latency_ms": {**latency, "threads": threads, "batch": 1, "source": "measured"},
+        "peak_memory_bytes": peak_memory(path, one, threads),
+        "file_bytes": path.stat().st_size,
+        "per_class": metrics["per_class"],
+    }

@@ -1,0 +1,144 @@
+"""What distilling gave, with an interval that joins seeds and test samples. Shapes: S seeds, N test rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.tasks._stats import wilson
+
+MARGIN = 0.3
+"""Points within which a gain is none."""
+_MAX_SEEDS = 1000
+
+Verdict = Literal["gain", "loss", "no gain", "unresolved"]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """Student against one control, in points (1/100 of the headline metric)."""
+
+    points: float
+    low: float
+    high: float
+    verdict: Verdict
+    per_seed: list[float]
+    more_seeds: int | None
+    """Further seeds that would settle an unresolved verdict if the estimates hold; None where none would, or none is
+    needed."""
+    detail: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Variance components of a mean over S seeds crossed with N rows."""
+
+    seed: float
+    """Variance of one seed's mean around the truth, rows fixed."""
+    row: float
+    """Variance of one row's mean around the truth, seeds fixed, divided by N."""
+    num_seeds: int
+    num_rows: int
+
+    def variance(self, num_seeds: int) -> float:
+        return self.seed / num_seeds + self.row
+
+    def quantile(self, num_seeds: int) -> float:
+        """Student's t at 97.5 % with Satterthwaite's degrees of freedom."""
+        from scipy.stats import t
+
+        total = self.variance(num_seeds)
+        if total <= 0:
+            return 0.0
+        by_seed = (self.seed / num_seeds) ** 2 / max(num_seeds - 1, 1)
+        by_row = self.row**2 / max(self.num_rows - 1, 1)
+        return float(t.ppf(0.975, total**2 / max(by_seed + by_row, 1e-300)))
+
+    def half(self, num_seeds: int) -> float:
+        return self.quantile(num_seeds) * math.sqrt(max(self.variance(num_seeds), 0.0))
+
+
+def _parts(values_SN: NDArray[Any]) -> _Parts:
+    """Estimate the components of a two-way crossed design without replication.
+
+    V(mean) = v_seed / S + v_row / N + v_rest / (S N). The mean squares give S N-fold sums of them; the residual is
+    counted once (Cornfield and Tukey 1956, doi:10.1214/aoms/1177728067; for data of this form Owen 2007,
+    doi:10.1214/07-AOAS122).
+    """
+    num_seeds, num_rows = values_SN.shape
+    by_seed, by_row = values_SN.mean(axis=1), values_SN.mean(axis=0)
+    rest = values_SN - by_seed[:, None] - by_row[None, :] + values_SN.mean()
+    v_rest = float((rest**2).sum() / max((num_seeds - 1) * (num_rows - 1), 1))
+    # var(by_seed) estimates v_seed + v_rest / N: the whole of what another seed would add.
+    seed = float(by_seed.var(ddof=1)) if num_seeds > 1 else 0.0
+    row = max(float(by_row.var(ddof=1)) - v_rest / num_seeds, 0.0) / num_rows if num_rows > 1 else 0.0
+    return _Parts(seed, row, num_seeds, num_rows)
+
+
+def gain(student_SN: NDArray[Any], control_SN: NDArray[Any]) -> Gain:
+    """Compare two arms trained with the same seeds and tested on the same rows.
+
+    Args:
+        student_SN: [S, N] each row's share of the headline metric (0 or 1 for accuracy).
+        control_SN: likewise, row s of the same seed.
+
+    Returns:
+        The mean difference in points with a 95 % interval, and what may be said: "gain" or "loss" if the interval lies
+        on one side of 0, "no gain" if it lies within ±0.3 points, else "unresolved". One seed never settles anything.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    if student_SN.shape != control_SN.shape or student_SN.ndim != 2:
+        raise ValueError(f"gain: needs two arrays [seeds, rows]; got {student_SN.shape} and {control_SN.shape}")
+    difference = (student_SN - control_SN) * 100
+    num_seeds, num_rows = difference.shape
+    points = float(difference.mean())
+    per_seed = [float(v) for v in difference.mean(axis=1)]
+    if num_seeds == 1:
+        half = 1.96 * float(difference[0].std(ddof=1)) / math.sqrt(num_rows)
+        detail = "One seed: the interval covers test samples only, and nothing is claimed. Train at least 3 seeds."
+        return Gain(points, points - half, points + half, "unresolved", per_seed, 2, detail)
+    parts = _parts(difference)
+    half = parts.half(num_seeds)
+    verdict = _verdict(points, half)
+    low, high = points - half, points + half
+    if verdict != "unresolved":
+        return Gain(points, low, high, verdict, per_seed, None, f"{num_seeds} seeds, {num_rows} test rows")
+    return Gain(points, low, high, verdict, per_seed, *_how_to_settle(points, parts))
+
+
+def _verdict(points: float, half: float) -> Verdict:
+    low, high = points - half, points + half
+    if -MARGIN <= low and high <= MARGIN:
+        return "no gain"
+    return "gain" if low > 0 else "loss" if high < 0 else "unresolved"
+
+
+def _how_to_settle(points: float, parts: _Parts) -> tuple[int | None, str]:
+    for num_seeds in range(parts.num_seeds + 1, _MAX_SEEDS + 1):
+        if _verdict(points, parts.half(num_seeds)) != "unresolved":
+            more = num_seeds - parts.num_seeds
+            return more, f"about {more} more seeds would settle it, if the estimates hold"
+    needed = max(abs(points), MARGIN - abs(points)) if abs(points) < MARGIN else abs(points)
+    rows = math.ceil(parts.row * parts.num_rows * (1.96 / max(needed, 1e-3)) ** 2)
+    return None, f"more seeds alone would not settle it: about {rows:,} test rows would be needed, not {parts.num_rows:,}"
+
+
+def accuracy_interval(correct_SN: NDArray[Any]) -> tuple[float, float, float]:
+    """Return (mean, low, high) of a metric in [0, 1]: Wilson's interval for one seed, else seeds and rows joined."""
+    num_seeds, num_rows = correct_SN.shape
+    mean = float(correct_SN.mean())
+    if num_seeds == 1:
+        low, high = wilson(float(correct_SN.sum()), num_rows)
+        return mean, low, high
+    half = _parts(correct_SN).half(num_seeds)
+    return mean, max(0.0, mean - half), min(1.0, mean + half)

@@ -1,0 +1,29 @@
+"""Peak memory of a model file, in a fresh process without torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from potstill.core.errors import PotstillError
+
+
+def peak_memory(path: Path, example_BCHW: NDArray[Any], threads: int) -> dict[str, Any]:
+    """Return {"value", "baseline", "source"} in bytes: what loading and running the model added to a process that had
+    only its runtime loaded (VmHWM of a child, baseline taken off)."""
+    if not Path("/proc/self/status").exists():
+        return {"value": None, "baseline": None, "source": "unknown"}
+    shape = json.dumps([1, *example_BCHW.shape[1:]])
+    command = [sys.executable, "-m", "potstill.verify._child", str(path), str(threads), shape]
+    child = subprocess.run(command, capture_output=True, text=True, timeout=300, env=dict(os.environ), check=False)
+    if child.returncode != 0:
+        raise PotstillError(f"{path}: must run in a process of its own; got {child.stderr.strip()[-300:]}")
+    found = json.loads(child.stdout.splitlines()[-1])
+    assert not found["torch"]
+    return {"value": max(0, found["peak"] - found["baseline"]), "baseline": found["baseline"], "source": "measured"}
