@@ -24,4 +24,15 @@ def value_at(scheduled: Scheduled, progress: float) -> float:
     return scheduled.at(progress) if isinstance(scheduled, ScheduleSpec) else float(scheduled)
 
 
-__all__ = ["AnySchedule", "ScheduleSpec", "Scheduled", "registry", "value_at"]
+def levels_of(scheduled: Scheduled) -> tuple[float, ...] | None:
+    """Return every value it takes over training where these are few; None where it moves."""
+    return scheduled.levels() if isinstance(scheduled, ScheduleSpec) else (float(scheduled),)
+
+
+def lowest(scheduled: Scheduled) -> float:
+    """Return the least value over training; one that moves is read at both ends and 99 places between."""
+    levels = levels_of(scheduled)
+    return min(levels if levels is not None else (value_at(scheduled, i / 100) for i in range(101)))
+
+
+__all__ = ["AnySchedule", "ScheduleSpec", "Scheduled", "levels_of", "lowest", "registry", "value_at"]

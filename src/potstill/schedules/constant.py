@@ -17,3 +17,6 @@ class ConstantSpec(ScheduleSpec):
 
     def at(self, progress: float) -> float:
         return self.value
+
+    def levels(self) -> tuple[float, ...]:
+        return (self.value,)

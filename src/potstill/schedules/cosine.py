@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from potstill.schedules._base import ScheduleSpec, registry, share
+from potstill.schedules._base import ScheduleSpec, check_span, registry, share
 
 
 @registry.register
@@ -24,6 +24,12 @@ class CosineSpec(ScheduleSpec):
     until: float = Field(default=1.0, gt=0, le=1)
     """Share of training at which it has arrived."""
 
+    @model_validator(mode="after")
+    def _moves(self) -> CosineSpec:
+        check_span(self.begin, self.until)
+        return self
+
     def at(self, progress: float) -> float:
         done = share(progress, self.begin, self.until)
-        return self.end + (self.start - self.end) * 0.5 * (1 + math.cos(math.pi * done))
+        left = 0.5 * (1 + math.cos(math.pi * done))
+        return left * self.start + (1 - left) * self.end  # exact at both ends

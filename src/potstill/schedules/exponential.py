@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from potstill.schedules._base import ScheduleSpec, registry, share
+from potstill.schedules._base import ScheduleSpec, check_span, registry, share
 
 
 @registry.register
@@ -22,6 +22,11 @@ class ExponentialSpec(ScheduleSpec):
     """Share of training at which it starts to move."""
     until: float = Field(default=1.0, gt=0, le=1)
     """Share of training at which it has arrived."""
+
+    @model_validator(mode="after")
+    def _moves(self) -> ExponentialSpec:
+        check_span(self.begin, self.until)
+        return self
 
     def at(self, progress: float) -> float:
         done = share(progress, self.begin, self.until)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from potstill.schedules._base import ScheduleSpec, registry, share
+from potstill.schedules._base import ScheduleSpec, check_span, registry, share
 
 
 @registry.register
@@ -23,5 +23,11 @@ class LinearSpec(ScheduleSpec):
     until: float = Field(default=1.0, gt=0, le=1)
     """Share of training at which it has arrived."""
 
+    @model_validator(mode="after")
+    def _moves(self) -> LinearSpec:
+        check_span(self.begin, self.until)
+        return self
+
     def at(self, progress: float) -> float:
-        return self.start + (self.end - self.start) * share(progress, self.begin, self.until)
+        done = share(progress, self.begin, self.until)
+        return (1 - done) * self.start + done * self.end  # exact at both ends

@@ -33,3 +33,6 @@ class StepSpec(ScheduleSpec):
 
     def at(self, progress: float) -> float:
         return self.values[bisect_right(self.boundaries, progress)]
+
+    def levels(self) -> tuple[float, ...]:
+        return tuple(dict.fromkeys(self.values))

@@ -40,5 +40,3 @@ class TrainSpec(Spec):
     """Which weights are kept: best on validation, or the last. With `patience`, always the best."""
     evaluate_every: int = Field(default=1, ge=1)
     """Epochs between evaluations on the validation rows."""
-
-
