@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from potstill.core.spec import Registry, Spec
-from potstill.schedules import Scheduled
+from potstill.schedules import Scheduled, lowest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -78,6 +78,13 @@ class ObjectiveSpec(Spec, ABC):
     kind: str
     weight: Scheduled = Field(default=1.0)
     """Multiplier of this term in the total loss, >= 0, dimensionless; a number or a schedule."""
+
+    @field_validator("weight")
+    @classmethod
+    def _not_negative(cls, value: Scheduled) -> Scheduled:
+        if lowest(value) < 0:
+            raise ValueError(f"must be >= 0 throughout; got {lowest(value):g}. A negative term drives the student away")
+        return value
 
     @abstractmethod
     def needs(self) -> Needs:

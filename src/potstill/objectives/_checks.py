@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from potstill.core.errors import ShapeError
@@ -20,6 +21,6 @@ def same_shape(where: str, student_BK: Tensor, teacher_BK: Tensor) -> None:
 
 
 def positive_temperature(where: str, temperature: float) -> None:
-    """Raise ValueError unless T > 0."""
-    if not temperature > 0:
+    """Raise ValueError unless 0 < T < inf."""
+    if not 0 < temperature < math.inf:
         raise ValueError(f"{where}: temperature must be in (0, inf); got temperature={temperature}.")

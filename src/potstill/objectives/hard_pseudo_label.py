@@ -49,4 +49,6 @@ class HardPseudoLabelSpec(ObjectiveSpec):
     def loss(self, x: LossInputs) -> Tensor:
         if x.teacher is None:
             raise StoreError("hard-pseudo-label: needs the teacher's outputs; this training has none.")
-        return hard_pseudo_label(x.logits_BK, x.teacher.probabilities())
+        # The argmax of logits: softmax may round two of them to the same probability.
+        given = x.teacher.logits() if x.teacher.output == "logits" else x.teacher.probabilities()
+        return hard_pseudo_label(x.logits_BK, given)

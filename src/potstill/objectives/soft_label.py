@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from pydantic import field_validator
+
 from potstill.core.errors import StoreError
 from potstill.objectives._base import LossInputs, Needs, ObjectiveSpec, registry
 from potstill.objectives._checks import positive_temperature, same_shape
-from potstill.schedules import Scheduled, value_at
+from potstill.schedules import Scheduled, levels_of, lowest, value_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,11 +33,12 @@ def soft_label(
 
     Raises:
         ShapeError: shapes differ.
-        ValueError: temperature is not > 0.
+        ValueError: temperature is out of bounds.
 
     Reference:
         Hinton et al. 2015, arXiv:1503.02531, eq. 1 and section 2; standardisation: Sun et al. 2024, arXiv:2403.01427,
-        algorithm 1. Departs: no.
+        algorithm 1. Departs: the divisor is the standard deviation over K, floored, where the authors' code has K - 1
+        and adds 1e-7.
     """
     import torch
 
@@ -92,17 +95,23 @@ class SoftLabelSpec(ObjectiveSpec):
     standardize: bool = False
     """Bring each row of both models' logits to mean 0 and standard deviation 1 before dividing by T."""
 
+    @field_validator("temperature")
+    @classmethod
+    def _positive(cls, value: Scheduled) -> Scheduled:
+        if not lowest(value) > 0:
+            raise ValueError(f"must be > 0 throughout; got {lowest(value):g}. Logits are divided by it")
+        return value
+
     def needs(self) -> Needs:
-        constant = isinstance(self.temperature, (int, float))
-        if constant and value_at(self.temperature, 0.0) == 1.0 and not self.standardize:
+        temperatures = levels_of(self.temperature)
+        if temperatures == (1.0,) and not self.standardize:
             return Needs(teacher="either", temperatures=(1.0,))
-        temperatures = (value_at(self.temperature, 0.0),) if constant else None
         return Needs(teacher="logits", temperatures=temperatures, standardized=self.standardize)
 
     def loss(self, x: LossInputs) -> Tensor:
         if x.teacher is None:
             raise StoreError("soft-label: needs the teacher's outputs; this training has none.")
-        if x.teacher.output == "probabilities":
+        if x.teacher.output == "probabilities" and self.needs().teacher == "either":
             return soft_probability(x.logits_BK, x.teacher.probabilities())
         temperature = value_at(self.temperature, x.progress)
         teacher_BK = x.teacher.logits(temperature, self.standardize)
