@@ -19,11 +19,14 @@ class TaskSpec(Spec, ABC):
 
     @abstractmethod
     def metrics(self, outputs_NK: NDArray[Any], labels_N: NDArray[Any], classes: list[str]) -> dict[str, Any]:
-        """Return every metric as JSON-ready values; the headline among them."""
+        """Return every metric as JSON-ready values, over the rows that have a label; the headline among them."""
 
     @abstractmethod
     def correct(self, outputs_NK: NDArray[Any], labels_N: NDArray[Any]) -> NDArray[Any]:
-        """Return [N] float64, each row's share of the headline metric, so that its mean is the metric."""
+        """Return float64 of each row's share of the headline metric, rows without a label (-1) left out.
+
+        Its mean is the headline that `metrics` gives.
+        """
 
 
 registry: Registry[TaskSpec] = Registry("tasks")

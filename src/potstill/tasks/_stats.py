@@ -28,7 +28,9 @@ def confusion(predicted_N: NDArray[Any], labels_N: NDArray[Any], num_classes: in
 def calibration(probabilities_NK: NDArray[Any], labels_N: NDArray[Any]) -> tuple[float, list[dict[str, Any]]]:
     """Return (expected calibration error, its 15 equal-width bins).
 
-    Reference: Guo et al. 2017, arXiv:1706.04599, eq. 3. Empty bins have confidence and accuracy None.
+    A bin holds its lower edge, the last one 1 as well; empty bins have confidence and accuracy None.
+
+    Reference: Guo et al. 2017, arXiv:1706.04599, eq. 3, whose bins hold their upper edge.
     """
     confidence = probabilities_NK.max(axis=1)
     correct = probabilities_NK.argmax(axis=1) == labels_N
@@ -41,13 +43,19 @@ def calibration(probabilities_NK: NDArray[Any], labels_N: NDArray[Any]) -> tuple
         if count:
             error += count / len(labels_N) * abs(float(confidence[inside].mean()) - float(correct[inside].mean()))
         bins.append(
-            {"low": b / ECE_BINS, "high": (b + 1) / ECE_BINS, "confidence": mean[0], "accuracy": mean[1], "count": count}
+            {
+                "low": b / ECE_BINS,
+                "high": (b + 1) / ECE_BINS,
+                "confidence": mean[0],
+                "accuracy": mean[1],
+                "count": count,
+            }
         )
     return error, bins
 
 
 def wilson(successes: float, num: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Return the 95 % interval of a share, in [0, 1].
+    """Return the 95 % interval of a share, in [0, 1]; (0, 1) where num is 0.
 
     Reference: Wilson 1927, doi:10.1080/01621459.1927.10502953.
     """
