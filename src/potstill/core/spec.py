@@ -15,9 +15,9 @@ S = TypeVar("S", bound="Spec")
 
 
 class Spec(BaseModel):
-    """Immutable and closed: an unknown key is an error. Fields are keyword-only."""
+    """Immutable and closed: an unknown key is an error, and so is NaN or Inf. Fields are keyword-only."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
     def walk(self) -> Iterator[Spec]:
         """Yield this spec and every spec nested in it, depth first."""
