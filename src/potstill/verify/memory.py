@@ -12,6 +12,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from potstill.core.errors import PotstillError
+from potstill.verify import _child
 
 
 def peak_memory(path: Path, example_BCHW: NDArray[Any], threads: int) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def peak_memory(path: Path, example_BCHW: NDArray[Any], threads: int) -> dict[st
     if not Path("/proc/self/status").exists():
         return {"value": None, "baseline": None, "source": "unknown"}
     shape = json.dumps([1, *example_BCHW.shape[1:]])
-    command = [sys.executable, "-m", "potstill.verify._child", str(path), str(threads), shape]
+    command = [sys.executable, "-m", _child.__name__, str(path), str(threads), shape]
     child = subprocess.run(command, capture_output=True, text=True, timeout=300, env=dict(os.environ), check=False)
     if child.returncode != 0:
         raise PotstillError(f"{path}: must run in a process of its own; got {child.stderr.strip()[-300:]}")
