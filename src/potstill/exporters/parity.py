@@ -40,6 +40,8 @@ def compare(module: nn.Module, artifact: Artifact, inputs_NCHW: NDArray[Any], to
             parts = [inputs_NCHW[i : i + batch] for i in range(0, kept, batch)]
             theirs = np.concatenate([artifact(part) for part in parts])
             ours = np.concatenate([module(torch.from_numpy(np.ascontiguousarray(p))).numpy() for p in parts])
+        if not np.isfinite(ours).all():
+            raise ParityError(f"{artifact.path.name}: module must give finite logits; got NaN or Inf at batch {batch}.")
         if theirs.shape != ours.shape or not np.isfinite(theirs).all():
             raise ParityError(f"{artifact.path.name}: must give {list(ours.shape)} finite logits; got {list(theirs.shape)}.")
         difference = np.abs(theirs - ours)
