@@ -89,12 +89,14 @@ def _strip(proto: Any) -> None:
     meta = proto.metadata_props.add()
     meta.key, meta.value = "potstill", "pixels in [0, 1], normalisation inside"
     graphs = [proto.graph, *proto.functions]
-    for graph in graphs:
+    for graph in graphs:  # grows as branches and loop bodies are met
         graph.doc_string = ""
         del graph.metadata_props[:]
         for node in graph.node:
             node.doc_string = ""
             del node.metadata_props[:]
+            for attribute in node.attribute:
+                graphs += [attribute.g] if attribute.HasField("g") else attribute.graphs
         for value in (*getattr(graph, "value_info", ()), *getattr(graph, "input", ()), *getattr(graph, "output", ())):
             if hasattr(value, "metadata_props"):
                 del value.metadata_props[:]
