@@ -21,20 +21,31 @@ if TYPE_CHECKING:
     from potstill.objectives.hard_label import hard_label
     from potstill.objectives.logit_mse import logit_mse
     from potstill.objectives.soft_label import soft_label
-    from potstill.pipeline.check import store_folder
+    from potstill.pipeline.check import LabelledData, open_labels
 
 _WHERE = {
     "LabelStore": "potstill.labels.store",
+    "LabelledData": "potstill.pipeline.check",
     "Result": "potstill.api",
     "arrays": "potstill.data.arrays",
     "distill": "potstill.api",
     "hard_label": "potstill.objectives.hard_label",
     "logit_mse": "potstill.objectives.logit_mse",
     "soft_label": "potstill.objectives.soft_label",
-    "store_folder": "potstill.pipeline.check",
+    "open_labels": "potstill.pipeline.check",
 }
 
-__all__ = ["LabelStore", "Result", "arrays", "distill", "hard_label", "logit_mse", "soft_label", "store_folder"]
+__all__ = [
+    "LabelStore",
+    "LabelledData",
+    "Result",
+    "arrays",
+    "distill",
+    "hard_label",
+    "logit_mse",
+    "open_labels",
+    "soft_label",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -156,5 +156,3 @@ def _student(value: Any) -> Any:
     from potstill.models.object import object_model
 
     return object_model(value)
-
-

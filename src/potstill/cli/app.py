@@ -70,7 +70,9 @@ def _root(
 @app.command()
 def init(
     task: Annotated[str, typer.Argument(help="What is learnt; see: potstill list tasks.")] = "image-classification",
-    data: Annotated[Path, typer.Option(help="Your data: a folder of images by class, .parquet, .npz or IDX.")] = Path("."),
+    data: Annotated[Path, typer.Option(help="Your data: a folder of images by class, .parquet, .npz or IDX.")] = Path(
+        "."
+    ),
     out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the recipe if there is one.")] = False,
 ) -> None:
@@ -96,7 +98,9 @@ def run(
     out: Annotated[Optional[Path], typer.Option(help="Run folder; default runs/<name>.", show_default=False)] = None,  # noqa: UP045 - typer
     threads: Annotated[int, typer.Option(help="CPU cores to use; 0 takes all.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, or cuda where the machine has it.")] = "cpu",
-    log: Annotated[Optional[list[Logger]], typer.Option(help="Further logs; may be repeated.", show_default=False)] = None,  # noqa: UP045
+    log: Annotated[
+        Optional[list[Logger]], typer.Option(help="Further logs; may be repeated.", show_default=False)
+    ] = None,  # noqa: UP045
     samples: Annotated[bool, typer.Option(help="Put pictures of test samples into the report.")] = True,
     accept_fingerprint: Annotated[
         bool, typer.Option("--accept-fingerprint", help="Resume work begun under other numerics.")
@@ -163,7 +167,9 @@ def report(
 @app.command(name="import-weights")
 def import_weights(
     file: Annotated[Path, typer.Argument(help="A PyTorch checkpoint (.pth, .pt).", show_default=False)],
-    out: Annotated[Optional[Path], typer.Option(help="Default: beside it, as .safetensors.", show_default=False)] = None,  # noqa: UP045
+    out: Annotated[
+        Optional[Path], typer.Option(help="Default: beside it, as .safetensors.", show_default=False)
+    ] = None,  # noqa: UP045
 ) -> None:
     """Turn a PyTorch checkpoint into safetensors, in a child process that runs no code from it."""
     from potstill.cli.show import print_facts
@@ -174,7 +180,8 @@ def import_weights(
 
 @labels_app.command("check")
 def labels_check(
-    folder: Annotated[Path, typer.Argument(help="A store, or a run folder.", show_default=False)], as_json: JsonOption = False
+    folder: Annotated[Path, typer.Argument(help="A store, or a run folder.", show_default=False)],
+    as_json: JsonOption = False,
 ) -> None:
     """Read every byte of a store and name what is damaged."""
     from potstill.cli.labels import check_store
@@ -208,7 +215,9 @@ def cache_ls(as_json: JsonOption = False) -> None:
 @cache_app.command("gc")
 def cache_gc(
     older_than_days: Annotated[float, typer.Option(help="Remove what was not used for so long.", min=0)] = 30,
-    damaged: Annotated[bool, typer.Option("--damaged", help="Remove what is damaged instead; reads every byte.")] = False,
+    damaged: Annotated[
+        bool, typer.Option("--damaged", help="Remove what is damaged instead; reads every byte.")
+    ] = False,
     everything: Annotated[bool, typer.Option("--all", help="Remove everything instead.")] = False,
 ) -> None:
     """Remove artifacts; a later run makes again what it needs."""
@@ -231,5 +240,3 @@ def _options(threads: int, device: str, accept_fingerprint: bool) -> RunOptions:
         if not (device.split(":")[0] == "cuda" and torch.cuda.is_available()):
             raise PotstillError(f"--device: must be a device of this machine; got {device!r}. Allowed here: cpu.")
     return RunOptions(cache=default_root(), threads=threads, device=device, accept_fingerprint=accept_fingerprint)
-
-

@@ -67,7 +67,9 @@ def write_recipe(task: str, data: Path, out: Path, *, force: bool) -> str:
         raise PotstillError(f"--out {out}: must be new; it exists. Choose another name, or pass --force.")
     if not data.exists():
         siblings = [p.name for p in data.parent.iterdir()] if data.parent.is_dir() else []
-        raise PotstillError(f"--data {data}: must be a file or folder that exists. {nearest(data.name, siblings)}".rstrip())
+        raise PotstillError(
+            f"--data {data}: must be a file or folder that exists. {nearest(data.name, siblings)}".rstrip()
+        )
     lines, found, size = _describe(data, out.resolve().parent)
     rows = found["rows"]
     small = size <= 40
@@ -114,7 +116,11 @@ def _describe(data: Path, base: Path) -> tuple[str, dict[str, int], int]:
             problem = problem or err
             continue
         height, width, _ = source.image_shape
-        counts = {"rows": source.splits["train"].num_rows, "classes": len(source.classes or []), "resize": int("size" in candidate)}
+        counts = {
+            "rows": source.splits["train"].num_rows,
+            "classes": len(source.classes or []),
+            "resize": int("size" in candidate),
+        }
         lines = "\n".join(f"  {k}: {v}" for k, v in candidate.items() if k != "size")
         return lines, counts, int(min(height, width))
     if isinstance(problem, PotstillError):

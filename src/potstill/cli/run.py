@@ -14,7 +14,14 @@ if TYPE_CHECKING:
 
 
 def run_recipe(
-    path: Path, out: Path | None, options: RunOptions, *, mode: Mode, samples: bool, loggers: tuple[str, ...], cores: int
+    path: Path,
+    out: Path | None,
+    options: RunOptions,
+    *,
+    mode: Mode,
+    samples: bool,
+    loggers: tuple[str, ...],
+    cores: int,
 ) -> None:
     """Run the recipe at `path`, write its report and print the verdict table."""
     from potstill.pipeline.run import run

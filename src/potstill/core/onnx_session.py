@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from potstill.core.errors import PotstillError
 
 _MAX_BYTES = 4 << 30
-_FLOATS = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(float16)": np.float16, "tensor(double)": np.float64}
+_FLOATS = {
+    "tensor(float)": np.float32,
+    "tensor(uint8)": np.uint8,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+}
 
 
 class OnnxSession:
@@ -42,7 +47,9 @@ class OnnxSession:
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as err:
-            raise PotstillError(f"{path}: must be an ONNX model that ONNX Runtime can run; got {_first_line(err)}") from err
+            raise PotstillError(
+                f"{path}: must be an ONNX model that ONNX Runtime can run; got {_first_line(err)}"
+            ) from err
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or inputs[0].type not in _FLOATS or len(inputs[0].shape) != 4:
             shown = [(i.name, i.type, i.shape) for i in inputs]

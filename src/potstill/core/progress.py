@@ -77,7 +77,9 @@ class Task(AbstractContextManager["Task"]):
         rate = (self.done - self._offset) / seconds
         left = (self.total - self.done) / rate if rate > 0 else 0.0
         if self._to.mode == "json":
-            self._to.event("progress", task=self.name, done=self.done, total=self.total, rate=round(rate, 3), note=self.note)
+            self._to.event(
+                "progress", task=self.name, done=self.done, total=self.total, rate=round(rate, 3), note=self.note
+            )
             return
         share = self.done / max(self.total, 1)
         text = f"{share:4.0%} {self.done}/{self.total} {self.unit}, {rate:.3g} {self.unit}/s, {left:.0f} s left  {self.note}"

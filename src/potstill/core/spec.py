@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
@@ -67,7 +68,9 @@ def _identity(value: Any, digest: Callable[[Path], str], *, is_input: bool = Fal
 
 def _resolve(path: Path, info: ValidationInfo) -> Path:
     base = (info.context or {}).get("base")
-    path = path.expanduser()
+    path = Path(os.path.expandvars(path)).expanduser()
+    if "$" in str(path):
+        raise ValueError(f"must have its variables set; got path={str(path)!r}. Set them in the environment")
     if base is not None and not path.is_absolute():
         path = Path(base) / path
     if not path.exists():
@@ -87,7 +90,7 @@ INPUT_MARK = "potstill-input-path"
 IMPORT_MARK = "potstill-import-path"
 
 InputPath = Annotated[Path, AfterValidator(_resolve), INPUT_MARK]
-"""A file or folder that exists; relative to the recipe's folder; identified by content."""
+"""A file or folder that exists; relative to the recipe's folder, `${VARIABLES}` filled in; identified by content."""
 
 ImportPath = Annotated[str, BeforeValidator(_import_path), IMPORT_MARK]
 """`module:attribute` of the user's; its module's source, transitively, is part of every key that uses it."""

@@ -9,7 +9,13 @@ def human_bytes(value: float | None) -> str:
         return "?"
     for unit in ("B", "kB", "MB", "GB"):
         if abs(value) < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.3g} {unit}" if abs(value) < 999.5 else f"{value:.0f} {unit}"
+            return (
+                f"{value:.0f} {unit}"
+                if unit == "B"
+                else f"{value:.3g} {unit}"
+                if abs(value) < 999.5
+                else f"{value:.0f} {unit}"
+            )
         value /= 1000
     raise AssertionError
 
@@ -20,7 +26,9 @@ def human_count(value: float | None) -> str:
         return "?"
     for unit in ("", " k", " M", " G"):
         if abs(value) < 1000 or unit == " G":
-            return f"{value:.0f}" if unit == "" else f"{value:.3g}{unit}" if abs(value) < 999.5 else f"{value:.0f}{unit}"
+            return (
+                f"{value:.0f}" if unit == "" else f"{value:.3g}{unit}" if abs(value) < 999.5 else f"{value:.0f}{unit}"
+            )
         value /= 1000
     raise AssertionError
 

@@ -35,7 +35,8 @@ def images_of(array: Any, where: str, layout: str = "nhwc") -> NDArray[Any]:
     if images.dtype == np.uint8:
         return images
     if images.dtype.kind == "f" and np.isfinite(images).all() and images.min() >= 0 and images.max() <= 1:
-        return np.rint(images * 255).astype(np.uint8)
+        rounded: NDArray[Any] = np.rint(images * 255).astype(np.uint8)
+        return rounded
     raise DataError(
         f"{where}: pictures must be uint8 in 0..255, or float in [0, 1]; got {images.dtype} from {images.min()} to "
         f"{images.max()}. Convert them first, so that nothing is scaled by guess."

@@ -7,7 +7,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Literal
+from typing import BinaryIO, Literal, cast
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class IdxSpec(DataSpec):
 
     def open(self) -> Source:
         splits: dict[str, SplitReader] = {}
-        shape = (0, 0)
+        shape: tuple[int, ...] = ()
         for split, (images_stem, labels_stem) in _STEMS.items():
             images, labels = self._find(images_stem), self._find(labels_stem)
             if images is None and labels is None and split == "test":
@@ -44,17 +44,17 @@ class IdxSpec(DataSpec):
                 raise DataError(f"{labels}: must have one label a picture; got {label_dims[0]} for {dims[0]} pictures.")
             shape = dims[1:]
             splits[split] = SplitReader(dims[0], _reader(images, labels, dims))
-        return Source(splits, (*shape, 1), list(self.classes) if self.classes else None)
+        return Source(splits, (shape[0], shape[1], 1), list(self.classes) if self.classes else None)
 
     def _find(self, stem: str) -> Path | None:
         return next(iter(sorted(p for p in self.path.glob(f"{stem}*ubyte*") if p.suffix in ("", ".gz"))), None)
 
 
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
+def _open(path: Path) -> BinaryIO:
+    return cast("BinaryIO", gzip.open(path, "rb")) if path.suffix == ".gz" else open(path, "rb")
 
 
-def _read(handle: IO[bytes], num: int, path: Path) -> bytes:
+def _read(handle: BinaryIO, num: int, path: Path) -> bytes:
     try:
         data = handle.read(num)
     except (OSError, EOFError, zlib.error) as err:

@@ -80,4 +80,4 @@ def _log(p_NK: NDArray[Any]) -> NDArray[Any]:
 
 def _kl(log_p_NK: NDArray[Any], log_q_NK: NDArray[Any]) -> NDArray[Any]:
     kl: NDArray[Any] = (np.exp(log_p_NK) * (log_p_NK - log_q_NK)).sum(axis=1)
-    return np.maximum(kl, 0.0)
+    return kl.clip(min=0.0)

@@ -29,7 +29,8 @@ def soft_label(
         standardize: first bring each row of logits, the student's too, to mean 0 and standard deviation 1.
 
     Returns:
-        [B], nats times T², >= 0; 0 only where the softened distributions match.
+        [B], nats times T², >= 0 but for rounding (about T² times 1e-7 in float32); 0 only where the softened
+        distributions match.
 
     Raises:
         ShapeError: shapes differ.

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from potstill.core import artifact, atomic
 from potstill.core.errors import PotstillError, StoreError
 from potstill.core.progress import Progress
+from potstill.data.augment import AugmentSpec, PixelBatch, make_batch
+from potstill.data.dataset import Dataset, Split
+from potstill.labels.rows import StoreRows
+from potstill.labels.store import LabelStore
 from potstill.labels.writer import Damage, check, discard_damaged
 from potstill.pipeline.cache import ArtifactCache, default_root
 from potstill.pipeline.execute import Executor
@@ -33,6 +40,40 @@ def store_folder(folder: Path) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class LabelledData:
+    """The training pixels of a run and its teacher's labels, for a training loop of one's own."""
+
+    store: LabelStore
+    split: Split
+    """The training split; the store has its rows, in its order."""
+    augment: tuple[AugmentSpec, ...]
+    seed: int
+
+    def batch(self, rows_B: NDArray[np.int64], view: int) -> PixelBatch:
+        """Return pixels [B, C, H, W] in [0, 1] and labels, as the teacher saw them in that view."""
+        return make_batch(self.split, rows_B, view, self.augment, self.seed)
+
+    def teacher(self, rows_B: NDArray[np.int64], view: int) -> StoreRows:
+        """Return the teacher's outputs for the same rows and view: `.logits()`, `.probabilities()`."""
+        return StoreRows(self.store, view, rows_B)
+
+
+def open_labels(run: Path | str) -> LabelledData:
+    """Open the label store of a finished run, every shard verified, with the data that it belongs to.
+
+    Raises:
+        StoreError: something in it is damaged.
+        PotstillError: no run folder, or one whose teacher ran live.
+    """
+    folder = store_folder(Path(run))
+    stage = LabelStage.model_validate(_origin(folder)["spec"])
+    prepared = ArtifactCache(default_root()).path(atomic.read_json(Path(run) / "run.json")["keys"]["prepare"])
+    artifact.verify(prepared)
+    split = Dataset.open(prepared).splits["train"]
+    return LabelledData(LabelStore.open(folder), split, stage.augment, stage.augment_seed)
+
+
 def store_problems(folder: Path) -> list[Damage]:
     """Return what is damaged in a store; empty if it is whole."""
     return check(folder)
@@ -54,7 +95,9 @@ def repair(folder: Path, options: RunOptions, progress: Progress) -> list[str]:
     inputs = {name: cache.path(k) for name, k in manifest["inputs"].items()}
     for name, path in inputs.items():
         if not (path / artifact.MANIFEST).exists():
-            raise StoreError(f"{folder}: repair needs its {name}, which is not in the cache any more. Run the recipe again.")
+            raise StoreError(
+                f"{folder}: repair needs its {name}, which is not in the cache any more. Run the recipe again."
+            )
         artifact.verify(path)
     stage = LabelStage.model_validate(manifest["spec"])
     with cache.lock(key):
@@ -95,12 +138,13 @@ def _same_numerics(manifest: dict[str, Any], options: RunOptions, folder: Path) 
 
 def verify_against(model: Path, recipe: Recipe, *, threads: int, scale: float, progress: Progress) -> dict[str, Any]:
     """Run a model file over the recipe's test split; the data is prepared first if it is not in the cache."""
-    from potstill.data.dataset import Dataset
     from potstill.verify.foreign import verify_model
 
     cache = ArtifactCache(default_root())
     graph = build(recipe, cache.digests)
     node = graph.nodes["prepare"]
     Executor(graph, cache, RunOptions(cache.root), progress).run(node)
-    dataset = Dataset.open(cache.path(node.key))
-    return verify_model(model, dataset, recipe.task, threads=threads, scale=scale, lock=cache.root / "locks" / "measure.lock")
+    prepared = Dataset.open(cache.path(node.key))
+    return verify_model(
+        model, prepared, recipe.task, threads=threads, scale=scale, lock=cache.root / "locks" / "measure.lock"
+    )

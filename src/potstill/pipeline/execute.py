@@ -141,5 +141,3 @@ def _after_arms(graph: Graph, node: Node) -> bool:
 def _in_process_only(graph: Graph) -> bool:
     """Objects of the user's process cannot be sent to another."""
     return any(getattr(s, "in_process", False) for s in graph.recipe.walk())
-
-

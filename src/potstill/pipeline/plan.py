@@ -203,7 +203,9 @@ class _Cost:
         if kind in ("export", "verify"):
             return 12.0
         if kind == "label":
-            return None if teacher is None else shape.train_rows * self._recipe.labels.views * teacher / _MACS_PER_SECOND
+            return (
+                None if teacher is None else shape.train_rows * self._recipe.labels.views * teacher / _MACS_PER_SECOND
+            )
         if kind == "evaluate":
             macs = teacher if node.name.endswith("teacher") else student
             return None if macs is None else shape.test_rows * macs / _MACS_PER_SECOND + 0.2

@@ -84,9 +84,11 @@ def faults_of(error: ValidationError, document: Document) -> list[str]:
     for path, items in by_path.items():
         deeper = any(len(other) > len(path) and other[: len(path)] == path for other in by_path)
         # A union of a number and a mapping reports both; a mapping that is wrong inside needs only the inside.
-        if deeper and all(item["type"].endswith("_type") for item, _ in items):
+        if deeper and all(item["type"].endswith("_type") or item["type"] == "too_short" for item, _ in items):
             continue
-        if len(items) > 1 and any("schedule" in text or item["type"] == "model_attributes_type" for item, text in items):
+        if len(items) > 1 and any(
+            "schedule" in text or item["type"] == "model_attributes_type" for item, text in items
+        ):
             texts = [f"must be a number or a schedule such as {{kind: linear, start: 4, end: 1}}; "
                      f"got {_short(items[0][0].get('input'))}"]  # fmt: skip
         else:
@@ -125,7 +127,9 @@ def _message(item: dict[str, Any], path: tuple[str | int, ...], document: Docume
     if kind == "union_tag_invalid":
         allowed = [t.strip().strip("'") for t in str(context["expected_tags"]).split(", ")]
         tag = str(context["tag"])
-        return f"kind must be one of the kinds there are; got {tag!r}. {nearest(tag, allowed)}Allowed: " + ", ".join(allowed)
+        return f"kind must be one of the kinds there are; got {tag!r}. {nearest(tag, allowed)}Allowed: " + ", ".join(
+            allowed
+        )
     if kind == "union_tag_not_found":
         return f"needs a 'kind'; got {given}"
     if kind == "literal_error":
@@ -134,6 +138,8 @@ def _message(item: dict[str, Any], path: tuple[str | int, ...], document: Docume
         return f"must be {context['expected']}; got {given}. {near}".rstrip(". ")
     if kind == "value_error":
         return str(context.get("error", item["msg"])).rstrip(".")
+    if kind == "string_pattern_mismatch":
+        return f"must match {context['pattern']}; got {given}"
     text = item["msg"][0].lower() + item["msg"][1:]
     return f"{text.replace('input should be', 'must be').replace('input should', 'must')}; got {given}"
 
@@ -144,7 +150,11 @@ def _spec_at(loc: tuple[str | int, ...]) -> set[str]:
     for part in loc:
         if isinstance(part, int):
             continue
-        tagged = [c for c in candidates if "kind" in c.model_fields and part in typing.get_args(c.model_fields["kind"].annotation)]
+        tagged = [
+            c
+            for c in candidates
+            if "kind" in c.model_fields and part in typing.get_args(c.model_fields["kind"].annotation)
+        ]
         if tagged:
             candidates = tagged
             continue
@@ -173,5 +183,3 @@ def _dotted(path: tuple[str | int, ...]) -> str:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,9 +47,9 @@ _Loader.yaml_implicit_resolvers = {
     key: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for key, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    __import__("re").compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"),
+    re.compile(r"^[-+]?(\d[\d_]*)(\.\d*)?[eE][-+]?\d+$"),
     list("-+0123456789"),
 )
 
@@ -60,8 +61,9 @@ def parse(text: str, file: str) -> Document:
         RecipeError: it is not YAML, has a key twice, an alias loop, or is nested past 60 levels.
     """
     document = Document(file)
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             raise RecipeError([f"{file}:1:1 must be a mapping with at least name, data, teacher, student and steps; "
@@ -79,7 +81,8 @@ def parse(text: str, file: str) -> Document:
             raise
         raise RecipeError([f"{file}:1:1 must be YAML; got: {str(err).splitlines()[0]}."]) from err
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        if loader is not None:
+            loader.dispose()
     return document
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+
 from potstill.core import atomic
 from potstill.core.tensorfile import write_arrays
 from potstill.stages._base import StageContext, StageSpec, registry

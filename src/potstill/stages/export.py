@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+
 from potstill.exporters import AnyExporter
 from potstill.stages._base import StageContext, StageSpec, registry
 from potstill.stages._parts import gather, set_threads

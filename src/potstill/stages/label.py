@@ -12,9 +12,7 @@ from potstill.stages._parts import MICRO_BATCH, data_io, label_batches, set_thre
 from potstill.teachers import AnyTeacher
 
 
-def store_identity(
-    context: StageContext, augment: tuple[AugmentSpec, ...], augment_seed: int
-) -> dict[str, Any]:
+def store_identity(context: StageContext, augment: tuple[AugmentSpec, ...], augment_seed: int) -> dict[str, Any]:
     """Return what a store says of where its labels came from."""
     return {
         "data": content_digest(context.inputs["data"]),

@@ -98,5 +98,5 @@ class EnsembleLabeller:
             outputs.append(out)
         if len({o.shape for o in outputs}) != 1:
             raise TeacherError(f"teacher.members: must give alike outputs; got {[list(o.shape) for o in outputs]}.")
-        mean: NDArray[Any] = sum(w * o for w, o in zip(self._weights, outputs, strict=True))
+        mean: NDArray[Any] = np.einsum("m,mbk->bk", np.array(self._weights), np.stack(outputs).astype(np.float64))
         return mean.astype(np.float32)

@@ -173,4 +173,4 @@ def _check_chance(
 
 def _better(high: float, low: float, num: int) -> bool:
     """Return whether a difference of paired shares is far outside chance (a z test with the worst-case variance)."""
-    return (high - low) > 3.3 * np.sqrt(max(high + low, 1e-9) / num)
+    return bool((high - low) > 3.3 * np.sqrt(max(high + low, 1e-9) / num))

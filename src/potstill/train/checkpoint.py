@@ -85,7 +85,7 @@ def read(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | 
 
 
 def _bytes(tensor: Tensor) -> memoryview:
-    return memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _damaged(path: Path, what: object) -> StoreError:

@@ -74,8 +74,8 @@ def write_tensorboard(records: list[dict[str, Any]], folder: Path) -> None:
     require("tensorboard", "tensorboard", "TensorBoard logs")
     from torch.utils.tensorboard.writer import SummaryWriter
 
-    with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]
+    with SummaryWriter(str(folder)) as writer:
         for record in records:
             for name, value in flatten(record).items():
                 if name != "step":
-                    writer.add_scalar(name, value, int(record["step"]))  # type: ignore[no-untyped-call]
+                    writer.add_scalar(name, value, int(record["step"]))

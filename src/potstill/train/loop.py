@@ -168,7 +168,7 @@ class Trainer:
         inputs.logits_BK = logits.float()
         total, terms = self.terms.loss(inputs)
         if step == 0:
-            check_first_batch(terms, total, inputs.logits_BK, {"rows": len(pixels), "step": 0})
+            check_first_batch(terms, total, inputs.logits_BK, self.terms.warms_up, {"rows": len(pixels)})
         if len(terms) > 1 and step % SHARE_EVERY == 0:
             self._read_shares(terms, inputs.logits_BK)
         if not torch.isfinite(total):
@@ -300,9 +300,7 @@ class Trainer:
 
 
 @torch.inference_mode()
-def predict(
-    module: nn.Module, preprocess: nn.Module, split: Split, batch_size: int = 256
-) -> NDArray[np.float32]:
+def predict(module: nn.Module, preprocess: nn.Module, split: Split, batch_size: int = 256) -> NDArray[np.float32]:
     """Return [N, K] float32 outputs of a split, in eval mode, without augmentation."""
     was_training = module.training
     module.eval()

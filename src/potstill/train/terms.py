@@ -62,10 +62,16 @@ class Terms:
         """Return each term's share of the gradient's L2 norm at the logits, [0, 1], adding up to 1."""
         norms = {}
         for name, term in terms.items():
-            gradient = torch.autograd.grad(term, logits_BK, retain_graph=True, allow_unused=True)[0]
-            norms[name] = 0.0 if gradient is None else float(gradient.norm())
+            gradient = torch.autograd.grad(term, logits_BK, retain_graph=True, materialize_grads=True)[0]
+            norms[name] = float(gradient.norm())
         total = sum(norms.values())
         return {name: norm / total if total > 0 else 0.0 for name, norm in norms.items()}
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether every weight is 0 at first but not for good."""
+        first, middle = (sum(value_at(o.weight, p) for o in self.objectives) for p in (0.0, 0.5))
+        return first == 0 and middle > 0
 
     def readings(self, progress: float, shares: dict[str, float]) -> dict[str, dict[str, float | None]]:
         """Return what the log keeps of each term since the last call, and start again."""
@@ -90,8 +96,10 @@ class Terms:
         self._sums = {name: state[name].clone() for name in self.names}
 
 
-def check_first_batch(terms: dict[str, Tensor], total: Tensor, logits_BK: Tensor, context: dict[str, Any]) -> None:
-    """Look at the first batch before the long work begins.
+def check_first_batch(
+    terms: dict[str, Tensor], total: Tensor, logits_BK: Tensor, warms_up: bool, context: dict[str, Any]
+) -> None:
+    """Look at the first batch before the long work begins; `warms_up` says that every weight still is 0 then.
 
     Raises:
         TrainingError: a term is not finite, or none of them moves the student.
@@ -102,9 +110,10 @@ def check_first_batch(terms: dict[str, Tensor], total: Tensor, logits_BK: Tensor
                 f"{name}: must be finite on the first batch; got {float(term)}. Training would only spread it. "
                 f"Check the student's weights, its input range and the learning rate ({context})."
             )
-    gradient = torch.autograd.grad(total, logits_BK, retain_graph=True, allow_unused=True)[0]
-    if gradient is None or not torch.isfinite(gradient).all() or float(gradient.abs().sum()) == 0.0:
+    gradient = torch.autograd.grad(total, logits_BK, retain_graph=True, materialize_grads=True)[0]
+    still = float(gradient.abs().sum()) == 0.0 and not warms_up
+    if still or not torch.isfinite(gradient).all():
         raise TrainingError(
-            f"objectives {sorted(terms)}: must move the student; got a gradient of zero at its logits on the first "
-            "batch. Every weight may be 0, or no row has a label."
+            f"objectives {sorted(terms)}: must move the student; got a gradient of zero, or none that is finite, at "
+            "its logits on the first batch. Every weight may be 0, or no row has a label."
         )

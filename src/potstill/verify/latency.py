@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ _RESAMPLES = 2000
 
 
 def interleaved(
-    candidates: dict[str, Callable[[], object]], *, blocks: int, lock: Path, warmup: int = 20
+    candidates: Mapping[str, Callable[[], object]], *, blocks: int, lock: Path, warmup: int = 20
 ) -> dict[str, Any]:
     """Time callables in alternating blocks, one process on the machine at a time.
 

@@ -32,7 +32,8 @@ class Float16Spec(DenseCodec):
 
     def error_bound(self, values_NK: NDArray[Any]) -> NDArray[Any]:
         largest = np.abs(values_NK).max(axis=1)
-        return np.maximum(largest * 2.0**-11, 2.0**-25)
+        bound: NDArray[Any] = np.maximum(largest * 2.0**-11, 2.0**-25)
+        return bound
 
 
 def check_range(values_NK: NDArray[Any]) -> None:

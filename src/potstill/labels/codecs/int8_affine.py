@@ -46,7 +46,8 @@ class Int8AffineSpec(DenseCodec):
         low, high = values_NK.min(axis=1).astype(np.float64), values_NK.max(axis=1).astype(np.float64)
         rounding = np.maximum(np.abs(low) * 2.0**-10, 2.0**-24)
         step = np.maximum((high - low + rounding) / 255 * (1 + 2.0**-10), 2.0**-24)
-        return step / 2 + np.maximum(np.abs(low), np.abs(high)) * 2.0**-21
+        bound: NDArray[Any] = step / 2 + np.maximum(np.abs(low), np.abs(high)) * 2.0**-21
+        return bound
 
 
 def _round_down(values: NDArray[Any]) -> NDArray[Any]:

@@ -96,4 +96,5 @@ class TopKSpec(CodecSpec):
     def error_bound(self, values_NK: NDArray[Any]) -> NDArray[Any]:
         """For the kept values only: float16's rounding."""
         largest = np.abs(values_NK).max(axis=1)
-        return np.maximum(largest * 2.0**-11, 2.0**-25)
+        bound: NDArray[Any] = np.maximum(largest * 2.0**-11, 2.0**-25)
+        return bound

@@ -56,7 +56,7 @@ def _convert(file: Path, out: Path) -> dict[str, Any]:
     from potstill.core.hashing import digest_bytes
 
     found = torch.load(file, map_location="cpu", weights_only=True)
-    unwrapped = []
+    unwrapped: list[str] = []
     while isinstance(found, dict) and not any(isinstance(v, torch.Tensor) for v in found.values()):
         key = next((k for k in _WRAPPERS if isinstance(found.get(k), dict)), None)
         if key is None:

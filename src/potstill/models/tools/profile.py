@@ -65,11 +65,11 @@ def _run(module: nn.Module, sample: Tensor) -> tuple[int, int]:
     return counter.get_total_flops() // 2, liveness.peak
 
 
-class _Liveness(TorchDispatchMode):
+class _Liveness(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sums the storages of tensors made since it began that something still refers to."""
 
     def __init__(self, sample: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._live: dict[int, list[int]] = {}
         self._count(sample)
