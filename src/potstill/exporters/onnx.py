@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,8 +44,10 @@ class OnnxSpec(ExporterSpec):
                     output_names=["logits"], dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), verbose=False,
                 )  # fmt: skip
         except Exception as err:
-            reason = next((line for line in reversed(str(err).strip().splitlines()) if line.strip()), type(err).__name__)
-            raise ExportError(f"export.onnx: the model must be traceable; got {type(err).__name__}: {reason[:300]}") from err
+            raise ExportError(
+                f"export.onnx: the model must be expressible in ONNX with an open batch; got {_culprit(err, module)}. "
+                "Replace it in the model's forward."
+            ) from err
         assert program is not None
         proto = program.model_proto
         _strip(proto)
@@ -80,6 +83,28 @@ def _quiet() -> Any:
             yield
     finally:
         logging.disable(disabled)
+
+
+def _culprit(err: BaseException, module: nn.Module) -> str:
+    """Return what failed in a few words: the operator, or the submodule and what it said."""
+    chain = [err]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    operator = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", "\n".join(map(str, chain)))
+    if operator:
+        return f"operator={operator[1]!r}"
+    names = {id(m): name for name, m in module.named_modules() if name}
+    where = ""
+    for link in chain:
+        trace = link.__traceback__
+        while trace is not None:
+            owner = trace.tb_frame.f_locals.get("self")
+            if id(owner) in names:
+                where = f"module={names[id(owner)]!r} ({type(owner).__name__}): "
+            trace = trace.tb_next
+    root = chain[-1]
+    said = next((line.strip() for line in str(root).splitlines() if line.strip()), "")
+    return f"{where}{type(root).__name__}: {said[:300]}"
 
 
 def _strip(proto: Any) -> None:
