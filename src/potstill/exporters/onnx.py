@@ -50,6 +50,7 @@ class OnnxSpec(ExporterSpec):
             ) from err
         assert program is not None
         proto = program.model_proto
+        _check_signature(proto)
         _strip(proto)
         onnx.checker.check_model(proto)
         path = out / "student.onnx"
@@ -105,6 +106,21 @@ def _culprit(err: BaseException, module: nn.Module) -> str:
     root = chain[-1]
     said = next((line.strip() for line in str(root).splitlines() if line.strip()), "")
     return f"{where}{type(root).__name__}: {said[:300]}"
+
+
+def _check_signature(proto: Any) -> None:
+    """Raise ExportError unless the model is [batch, C, H, W] -> [batch, K] with the batch open."""
+    inputs, outputs = proto.graph.input, proto.graph.output
+    if len(outputs) != 1:
+        raise ExportError(
+            f"export.onnx: the model must have one output; got {len(outputs)}. Wrap it so that forward returns logits only."
+        )
+    shapes = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in (inputs[0], outputs[0])]
+    if len(shapes[1]) != 2 or not isinstance(shapes[0][0], str) or shapes[0][0] != shapes[1][0]:
+        raise ExportError(
+            f"export.onnx: the model must turn [batch, C, H, W] into [batch, K]; got {shapes[0]} into {shapes[1]}. A batch "
+            "size written into a view or reshape holds for one batch size only. Use x.shape[0] or flatten there."
+        )
 
 
 def _strip(proto: Any) -> None:
