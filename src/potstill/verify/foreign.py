@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from potstill.core.errors import PotstillError, ShapeError
-from potstill.core.onnx_session import OnnxSession
+from potstill.core.onnx_session import OnnxSession, external_locations
 from potstill.core.progress import Progress
 from potstill.data.augment import make_batch
 from potstill.data.dataset import Dataset
@@ -40,6 +40,11 @@ def verify_model(
         raise PotstillError(f"{path}: must be an .onnx file that exists.")
     session = OnnxSession(path, threads)
     ours = "potstill" in session.metadata
+    if ours and scale != 1.0:
+        raise PotstillError(
+            f"{path}: reads pixels in [0, 1], as its metadata says; got scale={scale:g}. Leave --scale out: it is for "
+            "foreign models."
+        )
     height, width, channels = dataset.image_shape
     size = (session.input_shape[2] or height, session.input_shape[3] or width)
     if session.input_shape[1] not in (None, channels):
@@ -69,6 +74,6 @@ def verify_model(
         "macro_f1": metrics["macro_f1"],
         "latency_ms": {**latency, "threads": threads, "batch": 1, "source": "measured"},
         "peak_memory_bytes": peak_memory(path, one, threads),
-        "file_bytes": path.stat().st_size,
+        "file_bytes": _size(path),
         "per_class": metrics["per_class"],
     }
