@@ -77,3 +77,9 @@ def verify_model(
         "file_bytes": _size(path),
         "per_class": metrics["per_class"],
     }
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a model with the weights that it keeps in files beside it."""
+    beside = {(path.parent / location).resolve() for location in external_locations(path.read_bytes())}
+    return path.stat().st_size + sum(other.stat().st_size for other in beside)
