@@ -76,8 +76,9 @@ def _parts(values_SN: NDArray[Any]) -> _Parts:
     by_seed, by_row = values_SN.mean(axis=1), values_SN.mean(axis=0)
     rest = values_SN - by_seed[:, None] - by_row[None, :] + values_SN.mean()
     v_rest = float((rest**2).sum() / max((num_seeds - 1) * (num_rows - 1), 1))
-    # var(by_seed) estimates v_seed + v_rest / N: the whole of what another seed would add.
-    seed = float(by_seed.var(ddof=1)) if num_seeds > 1 else 0.0
+    # var(by_seed) estimates v_seed + v_rest / N, the whole of what another seed would add. It is never less than the
+    # second part: few seeds can agree by chance, and the interval would then have no width.
+    seed = max(float(by_seed.var(ddof=1)), v_rest / num_rows) if num_seeds > 1 else 0.0
     row = max(float(by_row.var(ddof=1)) - v_rest / num_seeds, 0.0) / num_rows if num_rows > 1 else 0.0
     return _Parts(seed, row, num_seeds, num_rows)
 
