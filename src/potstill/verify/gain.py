@@ -130,6 +130,8 @@ def _how_to_settle(points: float, parts: _Parts) -> tuple[int | None, str]:
             return more, f"about {more} more seeds would settle it, if the estimates hold"
     needed = max(abs(points), MARGIN - abs(points)) if abs(points) < MARGIN else abs(points)
     rows = math.ceil(parts.row * parts.num_rows * (1.96 / max(needed, 1e-3)) ** 2)
+    if rows <= parts.num_rows:
+        return None, f"the seeds differ too much: even {_MAX_SEEDS:,} would not settle it"
     return None, f"more seeds alone would not settle it: about {rows:,} test rows would be needed, not {parts.num_rows:,}"
 
 
