@@ -107,6 +107,8 @@ def gain(student_SN: NDArray[Any], control_SN: NDArray[Any]) -> Gain:
         half = 1.96 * float(difference[0].std(ddof=1)) / math.sqrt(num_rows)
         detail = "One seed: the interval covers test samples only, and nothing is claimed. Train at least 3 seeds."
         return Gain(points, points - half, points + half, "unresolved", per_seed, 2, detail)
+    if not difference.any():
+        return _all_alike(num_seeds, num_rows)
     parts = _parts(difference)
     half = parts.half(num_seeds)
     verdict = _verdict(points, half)
@@ -114,6 +116,14 @@ def gain(student_SN: NDArray[Any], control_SN: NDArray[Any]) -> Gain:
     if verdict != "unresolved":
         return Gain(points, low, high, verdict, per_seed, None, f"{num_seeds} seeds, {num_rows} test rows")
     return Gain(points, low, high, verdict, per_seed, *_how_to_settle(points, parts))
+
+
+def _all_alike(num_seeds: int, num_rows: int) -> Gain:
+    """Return the gain where no row differs in any seed: nothing was seen to vary, so the interval is Wilson's bound on
+    the share of rows that could differ unseen."""
+    half = 100 * wilson(0, num_rows)[1]
+    detail = f"no test row differs in any of {num_seeds} seeds; {num_rows:,} rows bound the gain to ±{half:.2g} points"
+    return Gain(0.0, -half, half, _verdict(0.0, half), [0.0] * num_seeds, None, detail)
 
 
 def _verdict(points: float, half: float) -> Verdict:
@@ -136,11 +146,12 @@ def _how_to_settle(points: float, parts: _Parts) -> tuple[int | None, str]:
 
 
 def accuracy_interval(correct_SN: NDArray[Any]) -> tuple[float, float, float]:
-    """Return (mean, low, high) of a metric in [0, 1]: Wilson's interval for one seed, else seeds and rows joined."""
+    """Return (mean, low, high) of a metric in [0, 1]: Wilson's interval for one seed, or where every row is right or
+    every row wrong; else seeds and rows joined."""
     num_seeds, num_rows = correct_SN.shape
     mean = float(correct_SN.mean())
-    if num_seeds == 1:
-        low, high = wilson(float(correct_SN.sum()), num_rows)
+    if num_seeds == 1 or mean in (0.0, 1.0):
+        low, high = wilson(mean * num_rows, num_rows)
         return mean, low, high
     half = _parts(correct_SN).half(num_seeds)
     return mean, max(0.0, mean - half), min(1.0, mean + half)
