@@ -44,11 +44,14 @@ class _Parts:
     """Variance of one seed's mean around the truth, rows fixed."""
     row: float
     """Variance of one row's mean around the truth, seeds fixed, divided by N."""
+    rest: float
+    """What seed and row leave unexplained, of one seed, divided by N."""
     num_seeds: int
     num_rows: int
 
     def variance(self, num_seeds: int) -> float:
-        return self.seed / num_seeds + self.row
+        # max(A + B - C, A, B): seeds that agree by chance must not leave an interval of no width.
+        return max(self.seed, self.rest) / num_seeds + self.row
 
     def quantile(self, num_seeds: int) -> float:
         """Student's t at 97.5 % with Satterthwaite's degrees of freedom."""
@@ -58,7 +61,7 @@ class _Parts:
         if total <= 0:
             return 0.0
         by_seed = (self.seed / num_seeds) ** 2 / max(num_seeds - 1, 1)
-        by_row = self.row**2 / max(self.num_rows - 1, 1)
+        by_row = (self.row + self.rest / num_seeds) ** 2 / max(self.num_rows - 1, 1)
         return float(t.ppf(0.975, total**2 / max(by_seed + by_row, 1e-300)))
 
     def half(self, num_seeds: int) -> float:
@@ -68,19 +71,20 @@ class _Parts:
 def _parts(values_SN: NDArray[Any]) -> _Parts:
     """Estimate the components of a two-way crossed design without replication.
 
-    V(mean) = v_seed / S + v_row / N + v_rest / (S N). The mean squares give S N-fold sums of them; the residual is
-    counted once (Cornfield and Tukey 1956, doi:10.1214/aoms/1177728067; for data of this form Owen 2007,
-    doi:10.1214/07-AOAS122).
+    V(mean) = v_seed / S + v_row / N + v_rest / (S N) = A + B - C, where A is the variance of the seeds' means over S,
+    B that of the rows' means over N, and C, the residual over S N, is in both and counted once; never less than A or
+    B (Cornfield and Tukey 1956, doi:10.1214/aoms/1177728067; for data of this form Owen 2007, doi:10.1214/07-AOAS122).
     """
     num_seeds, num_rows = values_SN.shape
     by_seed, by_row = values_SN.mean(axis=1), values_SN.mean(axis=0)
     rest = values_SN - by_seed[:, None] - by_row[None, :] + values_SN.mean()
     v_rest = float((rest**2).sum() / max((num_seeds - 1) * (num_rows - 1), 1))
-    # var(by_seed) estimates v_seed + v_rest / N, the whole of what another seed would add. It is never less than the
-    # second part: few seeds can agree by chance, and the interval would then have no width.
-    seed = max(float(by_seed.var(ddof=1)), v_rest / num_rows) if num_seeds > 1 else 0.0
-    row = max(float(by_row.var(ddof=1)) - v_rest / num_seeds, 0.0) / num_rows if num_rows > 1 else 0.0
-    return _Parts(seed, row, num_seeds, num_rows)
+    # var(by_seed) estimates v_seed + v_rest / N: the whole of what another seed would add.
+    seed = float(by_seed.var(ddof=1)) if num_seeds > 1 else 0.0
+    v_means = float(by_row.var(ddof=1)) if num_rows > 1 else 0.0
+    row = max(v_means - v_rest / num_seeds, 0.0) / num_rows
+    rest = min(v_rest, v_means * num_seeds) / num_rows
+    return _Parts(seed, row, rest, num_seeds, num_rows)
 
 
 def gain(student_SN: NDArray[Any], control_SN: NDArray[Any]) -> Gain:
