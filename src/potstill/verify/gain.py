@@ -83,8 +83,7 @@ def _parts(values_SN: NDArray[Any]) -> _Parts:
     seed = float(by_seed.var(ddof=1)) if num_seeds > 1 else 0.0
     v_means = float(by_row.var(ddof=1)) if num_rows > 1 else 0.0
     row = max(v_means - v_rest / num_seeds, 0.0) / num_rows
-    rest = min(v_rest, v_means * num_seeds) / num_rows
-    return _Parts(seed, row, rest, num_seeds, num_rows)
+    return _Parts(seed, row, min(v_rest, v_means * num_seeds) / num_rows, num_seeds, num_rows)
 
 
 def gain(student_SN: NDArray[Any], control_SN: NDArray[Any]) -> Gain:
