@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules
 
 PYTHON ?= python3
@@ -58,7 +59,7 @@ slow-tests: setup-dev ## whole runs, faults, examples
 test: lint unit slow-tests ## every check
 
 bench: setup ## every claim of the README: tables on the terminal, JSON beside them
-	for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	for script in $(or $(wildcard benchmarks/*.py),$(error benchmarks/ has no script)); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 docs: setup ## the pages that are generated from the code
 	$(BIN)/python scripts/make_reference.py
