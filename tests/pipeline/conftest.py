@@ -15,12 +15,12 @@ import yaml
 
 TINY: dict[str, Any] = {
     "name": "tiny",
-    "data": {"kind": "digits", "limit": 300, "test": 0.2, "labelled": 120},
+    "data": {"kind": "digits", "limit": 600, "test": 0.2, "labelled": 120},
     "augment": [{"kind": "shift", "pixels": 1}],
     "teacher": {
         "kind": "train",
         "model": {"kind": "resnet", "depth": 8, "width": 8},
-        "training": {"epochs": 6, "batch_size": 32, "learning_rate": 0.01},
+        "training": {"epochs": 8, "batch_size": 32, "learning_rate": 0.01},
         "labels": "all",
     },
     "labels": {"views": 2, "codec": {"kind": "float16"}},
@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
         {
             "kind": "distill",
             "objectives": [{"kind": "soft-label", "temperature": 2.0}, {"kind": "hard-label", "weight": 0.2}],
-            "training": {"epochs": 4, "batch_size": 50, "learning_rate": 0.01},
+            "training": {"epochs": 12, "batch_size": 50, "learning_rate": 0.02},
         }
     ],
     "controls": ["hard-label"],

@@ -39,7 +39,7 @@ DOWNSTREAM = {"steps/student", "evaluate", "export", "verify"}
         (("labels.codec", {"kind": "float32"}), DOWNSTREAM | {"label"}),
         (("labels.views", 3), DOWNSTREAM | {"label"}),
         (("augment.0.pixels", 2), DOWNSTREAM | {"teach", "label", "steps/hard-label"}),
-        (("data.limit", 250), DOWNSTREAM | {"prepare", "teach", "label", "steps/hard-label"}),
+        (("data.limit", 550), DOWNSTREAM | {"prepare", "teach", "label", "steps/hard-label"}),
         (("teacher.training.epochs", 3), DOWNSTREAM | {"teach", "label"}),
         (("seed", 1), None),
         (("description", "another"), set()),

@@ -163,7 +163,7 @@ def test_damage_in_the_cache_is_found_and_mended(
     found = potstill("labels", "check", "run")
     assert found.returncode == 4
     assert shard.name in found.stdout and "potstill labels repair run" in found.stderr
-    text = recipe.read_text().replace("epochs: 4", "epochs: 5")
+    text = recipe.read_text().replace("epochs: 12", "epochs: 13")
     (tmp_path / "longer.yaml").write_text(text)
     refused = potstill("run", "longer.yaml", "--out", "longer", *ONE_CORE)
     assert refused.returncode == 4 and "Traceback" not in refused.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def _shape(graph: Graph, cache: ArtifactCache) -> _Shape | None:
         height, width, channels = source.image_shape
         num_classes = len(source.classes)
         train = source.splits["train"].num_rows
+        train = min(train, graph.recipe.data.limit or train)
         test = source.splits["test"].num_rows if "test" in source.splits else int(train * graph.recipe.data.test)
     io = ModelIO(num_classes=num_classes, channels=channels, height=height, width=width)
     return _Shape(io, train, test, (0.5,) * channels, (0.25,) * channels)
@@ -193,7 +195,12 @@ class _Cost:
         self._params = {role: (m or {}).get("params") for role, m in models.items()}
 
     def seconds(self, node: Node) -> float | None:
-        """Return modelled seconds on one core, or None."""
+        """Return modelled seconds with every core at work (arms share them), or None."""
+        seconds = self._core_seconds(node)
+        parallel = node.spec.kind in ("label", "evaluate", "teach") or node.arm
+        return seconds if seconds is None or not parallel else seconds / (os.cpu_count() or 1)
+
+    def _core_seconds(self, node: Node) -> float | None:
         shape, kind = self._shape, node.spec.kind
         if shape is None:
             return None

@@ -87,7 +87,7 @@ class Results:
             },
             "disagreements": self._disagreements(_logits(teacher_outputs, taught["output"]), student_outputs),
             "curves": self._curves(),
-            "store": self.facts("label") if "label" in self.graph.nodes else None,
+            "store": self._store(),
             "artifacts": [self._exported(e.kind, arms[STUDENT][0]) for e in recipe.export],
             "environment": environment(),
             "fingerprint": self.manifest(first)["fingerprint"],
@@ -157,6 +157,13 @@ class Results:
                 thin = max(1, len(records) // _CURVE_POINTS)
                 out.setdefault(arm, {})[str(seed)] = records[thin - 1 :: thin]
         return out
+
+    def _store(self) -> dict[str, Any] | None:
+        if "label" not in self.graph.nodes:
+            return None
+        facts, seconds = self.facts("label"), self.manifest("label")["seconds"]
+        rows = facts["rows"] * facts["views"]
+        return {**facts, "seconds": seconds, "rows_per_second": round(rows / max(seconds, 1e-9), 1)}
 
     def _exported(self, kind: str, student_correct: NDArray[Any]) -> dict[str, Any]:
         exported, verified = self.facts(f"export/{kind}"), self.facts(f"verify/{kind}")

@@ -65,6 +65,7 @@ class DistillStage(StageSpec):
         import torch
 
         from potstill.data.dataset import Dataset
+        from potstill.models.tools.profile import profile
         from potstill.models.tools.saved import save_model
         from potstill.train import checkpoint
         from potstill.train.loop import Fit, Trainer
@@ -111,6 +112,10 @@ class DistillStage(StageSpec):
             write_json(context.work / "fit.json", facts)
             save_model(context.work, new.module, self.student, new.io, new.mean, new.std, dataset.classes)
             (context.work / checkpoint.NAME).unlink(missing_ok=True)
+            facts |= {
+                "profile": profile(new.module, new.io).as_dict(),
+                "file_bytes": (context.work / "student.safetensors").stat().st_size,
+            }
         return facts
 
     def _rows(self, train: Any) -> NDArray[np.int64]:

@@ -58,6 +58,7 @@ class LabelStage(StageSpec):
             identity=store_identity(context, self.augment, self.augment_seed),
             fingerprint=context.options.fingerprint(),
             micro_batch=MICRO_BATCH,
+            accept_fingerprint=context.options.accept_fingerprint,
             progress=context.progress,
         )
         return LabelStore.open(context.work).facts()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from importlib import import_module
 from typing import Any, ClassVar, Literal
 
 from potstill.data.augment import AnyAugment
 from potstill.stages._base import StageContext, StageSpec, registry
-from potstill.stages._parts import data_io, gather, label_all, labelled_sample, set_threads
+from potstill.stages._parts import data_io, gather, labelled_sample, set_threads
 from potstill.tasks import AnyTask
 from potstill.teachers import AnyTeacher, Labeller, TeacherContext, TeacherSpec
 
@@ -52,7 +53,7 @@ class TeachStage(StageSpec):
             fit=fit or _no_fit,
         )  # fmt: skip
         facts = self.teacher.prepare(teacher_context)
-        if context_rank() != 0:
+        if int(os.environ.get("RANK", "0")) != 0:  # in a torchrun group, rank 0 reports
             return {}
         labeller = self.teacher.load(context.work, data_io(dataset), dataset.mean, dataset.std)
         return {
@@ -73,13 +74,6 @@ class TeachStage(StageSpec):
         return out
 
 
-def context_rank() -> int:
-    """Return this process's rank in a torchrun group, 0 outside one."""
-    import os
-
-    return int(os.environ.get("RANK", "0"))
-
-
 def _no_fit(*_: object) -> None:
     raise TypeError("this teacher said that it does not train")
 
@@ -95,5 +89,3 @@ def _profile(teacher: TeacherSpec, labeller: Labeller, dataset: Any) -> dict[str
 
     return profile_labeller(labeller, data_io(dataset))
 
-
-__all__ = ["TeachStage", "label_all"]
