@@ -9,8 +9,8 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_recipe import TINY, changed
 
-from conftest import TINY, changed  # type: ignore[import-not-found]
 from potstill.core.errors import PotstillError, RecipeError
 from potstill.recipe.load import from_text, load
 

@@ -39,9 +39,16 @@ def at(tmp_path: Path, cache: Path):  # type: ignore[no-untyped-def]
 def test_own_folder(at) -> None:  # type: ignore[no-untyped-def]
     run = at("own_folder")
     run("make_photos.py", "photos")
-    assert "4 classes" in run("-m", "potstill", "init", "image-classification", "--data", "photos", "--out", "recipe.yaml")
+    assert "4 classes" in run(
+        "-m", "potstill", "init", "image-classification", "--data", "photos", "--out", "recipe.yaml"
+    )
     recipe = run.folder / "recipe.yaml"
-    short = recipe.read_text().replace("seeds: 3", "seeds: 1").replace("epochs: 60", "epochs: 6").replace("depth: 20", "depth: 8")
+    short = (
+        recipe.read_text()
+        .replace("seeds: 3", "seeds: 1")
+        .replace("epochs: 60", "epochs: 6")
+        .replace("depth: 20", "depth: 8")
+    )
     recipe.write_text(short)
     assert "to do" in run("-m", "potstill", "plan", "recipe.yaml")
     run("-m", "potstill", "run", "recipe.yaml")
@@ -77,8 +84,7 @@ def test_own_onnx_teacher(at) -> None:  # type: ignore[no-untyped-def]
 
 def test_own_loop(at, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     import yaml
-
-    from conftest import changed  # type: ignore[import-not-found]
+    from tiny_recipe import changed
 
     run = at("own_loop")
     (run.folder / "recipe.yaml").write_text(yaml.safe_dump(changed(("controls", []))))

@@ -33,7 +33,7 @@ def start(tmp_path: Path, recipe: Path, out: Path, *extra: str) -> subprocess.Po
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """(recipe, run folder, cache) of one undisturbed run."""
-    from conftest import TINY  # type: ignore[import-not-found]
+    from tiny_recipe import TINY
 
     folder = tmp_path_factory.mktemp("whole")
     recipe = folder / "recipe.yaml"

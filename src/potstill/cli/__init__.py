@@ -16,9 +16,6 @@ def main() -> None:
     except PotstillError as err:
         print(f"error: {err}" if "\n" not in str(err) else str(err), file=sys.stderr)
         raise SystemExit(err.exit_code) from None
-    except KeyboardInterrupt:
-        print("interrupted: what is finished is kept; the same command goes on from there.", file=sys.stderr)
-        raise SystemExit(130) from None
     except BrokenPipeError:
         sys.stderr.close()
         raise SystemExit(0) from None

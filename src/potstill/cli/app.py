@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from potstill.stages import RunOptions
 
+
+
+class _Group(TyperGroup):
+    """Typer turns Ctrl-C into "Aborted"; the user should read what is kept instead."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("interrupted: what is finished is kept; the same command goes on from there.", err=True)
+            raise SystemExit(130) from None
+
+
 app = typer.Typer(
+    cls=_Group,
     help="Distil a big model into one that fits your device, and prove that it fits.",
     no_args_is_help=True,
     add_completion=False,
@@ -98,9 +113,7 @@ def run(
     out: Annotated[Optional[Path], typer.Option(help="Run folder; default runs/<name>.", show_default=False)] = None,  # noqa: UP045 - typer
     threads: Annotated[int, typer.Option(help="CPU cores to use; 0 takes all.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, or cuda where the machine has it.")] = "cpu",
-    log: Annotated[
-        Optional[list[Logger]], typer.Option(help="Further logs; may be repeated.", show_default=False)
-    ] = None,  # noqa: UP045
+    log: Annotated[list[Logger] | None, typer.Option(help="Further logs; may be repeated.", show_default=False)] = None,
     samples: Annotated[bool, typer.Option(help="Put pictures of test samples into the report.")] = True,
     accept_fingerprint: Annotated[
         bool, typer.Option("--accept-fingerprint", help="Resume work begun under other numerics.")
@@ -167,9 +180,7 @@ def report(
 @app.command(name="import-weights")
 def import_weights(
     file: Annotated[Path, typer.Argument(help="A PyTorch checkpoint (.pth, .pt).", show_default=False)],
-    out: Annotated[
-        Optional[Path], typer.Option(help="Default: beside it, as .safetensors.", show_default=False)
-    ] = None,  # noqa: UP045
+    out: Annotated[Path | None, typer.Option(help="Default: beside it, as .safetensors.", show_default=False)] = None,
 ) -> None:
     """Turn a PyTorch checkpoint into safetensors, in a child process that runs no code from it."""
     from potstill.cli.show import print_facts

@@ -55,7 +55,7 @@ def print_verdict(results: dict[str, Any]) -> None:
     from potstill.report import verdict_table
 
     console = Console()
-    console.print(verdict_table(results))
+    console.print(verdict_table(results, console.width))
     for note in results["notes"]:
         style = "yellow" if note["level"] == "caution" else "dim"
         console.print(f"{note['level']}: {note['text']}", style=style, highlight=False)

@@ -22,19 +22,27 @@ _STDLIB = Path(sysconfig.get_paths()["stdlib"]).resolve()
 
 @functools.lru_cache(maxsize=4096)
 def _locate(module: str) -> Path | None:
-    """Return the source file of a module if it is potstill's or the user's own, else None."""
-    if module.split(".")[0] in sys.stdlib_module_names:
+    """Return the source file of a module if it is potstill's or the user's own, else None; imports nothing."""
+    top, *rest = module.split(".")
+    if top in sys.stdlib_module_names:
         return None
     try:
-        found = importlib.util.find_spec(module)
+        found = importlib.util.find_spec(top)  # of a submodule, it would import the package
     except (ImportError, ValueError, AttributeError):
         return None
     if found is None or not found.origin or not found.origin.endswith(".py"):
         return None
     path = Path(found.origin).resolve()
-    own = module.split(".")[0] == "potstill"
     installed = "site-packages" in path.parts or "dist-packages" in path.parts or _STDLIB in path.parents
-    return path if own or not installed else None
+    if installed and top != "potstill":
+        return None
+    if not rest:
+        return path
+    base = path.parent.joinpath(*rest) if path.name == "__init__.py" else None
+    if base is None:
+        return None
+    candidates = (base.with_name(base.name + ".py"), base / "__init__.py")
+    return next((c for c in candidates if c.is_file()), None)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -30,7 +30,9 @@ def decode(data: bytes, name: str, channels: int, size: int | None) -> NDArray[A
     try:
         with Image.open(io.BytesIO(data)) as picture:
             if picture.width * picture.height > _MAX_PIXELS:
-                raise DataError(f"{name}: must have at most {_MAX_PIXELS} pixels; got {picture.width}×{picture.height}.")
+                raise DataError(
+                    f"{name}: must have at most {_MAX_PIXELS} pixels; got {picture.width}×{picture.height}."
+                )
             picture.load()
             converted = picture.convert("L" if channels == 1 else "RGB")
             if size is not None and converted.size != (size, size):

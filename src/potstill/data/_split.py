@@ -74,9 +74,7 @@ def choose(spec: DataSpec, labels: dict[str, NDArray[Any]], keys: dict[str, NDAr
     )
 
 
-def _labelled(
-    spec: DataSpec, rows: Rows, labels: NDArray[Any], keys: NDArray[Any], num_classes: int
-) -> Rows:
+def _labelled(spec: DataSpec, rows: Rows, labels: NDArray[Any], keys: NDArray[Any], num_classes: int) -> Rows:
     """Return the rows whose label may be used, validation included."""
     known = rows[labels[rows] >= 0]
     if spec.labelled is None:
@@ -90,7 +88,9 @@ def _labelled(
 
 def _enough(num: int, least: int, where: str) -> None:
     if num < least:
-        raise DataError(f"{where}: must be at least {least}, so that every class is there to learn and to check; got {num}.")
+        raise DataError(
+            f"{where}: must be at least {least}, so that every class is there to learn and to check; got {num}."
+        )
 
 
 def _without(

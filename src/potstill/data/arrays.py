@@ -28,7 +28,13 @@ class ArraysSpec(DataSpec):
 
 
 def arrays(
-    x_train: Any, y_train: Any, x_test: Any = None, y_test: Any = None, *, classes: list[str] | None = None, **split: Any
+    x_train: Any,
+    y_train: Any,
+    x_test: Any = None,
+    y_test: Any = None,
+    *,
+    classes: list[str] | None = None,
+    **split: Any,
 ) -> ArraysSpec:
     """Return a data section over arrays in memory.
 

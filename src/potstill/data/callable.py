@@ -33,7 +33,9 @@ class CallableSpec(DataSpec):
         try:
             found = function(**self.arguments)
         except Exception as err:
-            raise DataError(f"data.factory {self.factory}: must return data; it raised {type(err).__name__}: {err}.") from err
+            raise DataError(
+                f"data.factory {self.factory}: must return data; it raised {type(err).__name__}: {err}."
+            ) from err
         if isinstance(found, Source):
             return found
         if not isinstance(found, Mapping):

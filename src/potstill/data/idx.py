@@ -68,7 +68,9 @@ def _header(path: Path, num_dims: int) -> tuple[int, ...]:
     with _open(path) as handle:
         magic = _read(handle, 4, path)
         if magic[:2] != b"\0\0" or magic[2] != 8 or magic[3] != num_dims:
-            raise DataError(f"{path}: must be an IDX file of unsigned bytes with {num_dims} dimensions; got magic {magic!r}.")
+            raise DataError(
+                f"{path}: must be an IDX file of unsigned bytes with {num_dims} dimensions; got magic {magic!r}."
+            )
         raw = _read(handle, 4 * num_dims, path)
         dims = tuple(int.from_bytes(raw[i : i + 4], "big") for i in range(0, 4 * num_dims, 4))
     if 0 in dims or math.prod(dims[1:]) > 1 << 24 or dims[0] > 1 << 31:
@@ -85,6 +87,10 @@ def _reader(images: Path, labels: Path, dims: tuple[int, ...]) -> Callable[[], I
                 num = min(_CHUNK, dims[0] - start)
                 pixels = np.frombuffer(_read(pixel_file, num * dims[1] * dims[2], images), np.uint8)
                 found = np.frombuffer(_read(label_file, num, labels), np.uint8).astype(np.int64)
-                yield pixels.reshape(num, dims[1], dims[2], 1), found, [f"{images.name} row {start + i}" for i in range(num)]
+                yield (
+                    pixels.reshape(num, dims[1], dims[2], 1),
+                    found,
+                    [f"{images.name} row {start + i}" for i in range(num)],
+                )
 
     return chunks

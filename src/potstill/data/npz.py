@@ -43,7 +43,9 @@ class NpzSpec(DataSpec):
                         splits[split] = (archive[pair[0]], archive[pair[1]])
         except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error,
                 NotImplementedError, SyntaxError, MemoryError, RuntimeError) as err:  # fmt: skip
-            raise DataError(f"{self.path}: must be a whole .npz of plain arrays; got {type(err).__name__}: {err}.") from err
+            raise DataError(
+                f"{self.path}: must be a whole .npz of plain arrays; got {type(err).__name__}: {err}."
+            ) from err
         if "train" not in splits:
             raise DataError(f"{self.path}: must hold x_train and y_train (or images and labels); got {sorted(names)}.")
         return source_of(splits, list(self.classes) if self.classes else None, str(self.path), self.layout)

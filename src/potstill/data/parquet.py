@@ -69,7 +69,9 @@ class _File:
         names = self.file.schema_arrow.names
         for column in (spec.image_column, spec.label_column):
             if column not in names:
-                raise DataError(f"{path}: must have a column {column!r}. {nearest(column, names)}It has: {', '.join(names)}.")
+                raise DataError(
+                    f"{path}: must have a column {column!r}. {nearest(column, names)}It has: {', '.join(names)}."
+                )
         if self.num_rows == 0:
             raise DataError(f"{path}: must have rows; got none.")
 
@@ -140,7 +142,9 @@ class _File:
             return -1
         if isinstance(value, str):
             if value not in numbers:
-                raise DataError(f"{name}: label must be a known class; got {value!r}. {nearest(value, numbers)}".rstrip())
+                raise DataError(
+                    f"{name}: label must be a known class; got {value!r}. {nearest(value, numbers)}".rstrip()
+                )
             return numbers[value]
         if isinstance(value, bool) or int(value) != value:
             raise DataError(f"{name}: label must be an int or a class name; got {value!r}.")

@@ -43,9 +43,15 @@ def compare(module: nn.Module, artifact: Artifact, inputs_NCHW: NDArray[Any], to
         if not np.isfinite(ours).all():
             raise ParityError(f"{artifact.path.name}: module must give finite logits; got NaN or Inf at batch {batch}.")
         if theirs.shape != ours.shape or not np.isfinite(theirs).all():
-            raise ParityError(f"{artifact.path.name}: must give {list(ours.shape)} finite logits; got {list(theirs.shape)}.")
+            raise ParityError(
+                f"{artifact.path.name}: must give {list(ours.shape)} finite logits; got {list(theirs.shape)}."
+            )
         difference = np.abs(theirs - ours)
-        largest, total, count = max(largest, float(difference.max())), total + float(difference.sum()), count + difference.size
+        largest, total, count = (
+            max(largest, float(difference.max())),
+            total + float(difference.sum()),
+            count + difference.size,
+        )
         agreement = min(agreement, float((theirs.argmax(1) == ours.argmax(1)).mean()))
         allowed = tolerance * max(1.0, float(np.abs(ours).max()))
         if difference.max() > allowed or agreement < _AGREEMENT:

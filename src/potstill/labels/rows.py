@@ -39,7 +39,9 @@ class StoreRows:
         device: where tensors go.
     """
 
-    def __init__(self, store: RowReader, view: int, rows_B: NDArray[np.int64], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, store: RowReader, view: int, rows_B: NDArray[np.int64], device: torch.device | str = "cpu"
+    ) -> None:
         self._store, self._device = store, device
         self._fields = store.read(view, rows_B)
         self.output: Literal["logits", "probabilities"] = store.output

@@ -99,7 +99,9 @@ def write_store(
                 shown.resume_at(shown.done + -(-shard.rows // micro_batch) * micro_batch)
             entries.append(entry)
         kl = KlError.merged([KlError.from_json(e["kl"]) for e in entries])
-        listed = [{k: e[k] for k in ("file", "sha256", "bytes", "view", "first", "rows", "min", "max")} for e in entries]
+        listed = [
+            {k: e[k] for k in ("file", "sha256", "bytes", "view", "first", "rows", "min", "max")} for e in entries
+        ]
         manifest = {**head, "shards": listed, "kl_error": kl.as_dict(), "fingerprint": fingerprint}
         atomic.write_json(folder / MANIFEST, seal(manifest))
     (folder / ".lock").unlink(missing_ok=True)
@@ -117,7 +119,9 @@ def _finished(
     except StoreError:
         return None
     if entry["head"] != head:
-        raise StoreError(f"{folder}: half-done shards must belong to this store; {shard.file} does not. Delete the folder.")
+        raise StoreError(
+            f"{folder}: half-done shards must belong to this store; {shard.file} does not. Delete the folder."
+        )
     if entry["fingerprint"] != fingerprint and not accept:
         theirs = entry["fingerprint"]
         changed = ", ".join(k for k in theirs if theirs[k] != fingerprint.get(k))

@@ -51,7 +51,9 @@ def object_digest(value: Any) -> str:
     from torch import nn
 
     if not isinstance(value, nn.Module) and not callable(value):
-        raise PotstillError(f"model: must be a torch.nn.Module or a callable that makes one; got {type(value).__name__}.")
+        raise PotstillError(
+            f"model: must be a torch.nn.Module or a callable that makes one; got {type(value).__name__}."
+        )
     kind = type(value) if isinstance(value, nn.Module) else value
     hasher = hashlib.sha256(f"{getattr(kind, '__module__', '')}:{getattr(kind, '__qualname__', repr(kind))}".encode())
     hasher.update(digest_modules([str(getattr(kind, "__module__", ""))]).encode())

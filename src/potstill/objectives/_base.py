@@ -14,8 +14,6 @@ from potstill.schedules import Scheduled, lowest
 if TYPE_CHECKING:
     from torch import Tensor
 
-CodecKind = Literal["float32", "float16", "int8-affine", "topk"]
-
 
 @dataclass(frozen=True)
 class Needs:
@@ -72,8 +70,8 @@ class ObjectiveSpec(Spec, ABC):
 
     reference: ClassVar[str]
     """The paper, with its identifier."""
-    codecs: ClassVar[frozenset[CodecKind]] = frozenset({"float32", "float16", "int8-affine", "topk"})
-    """Label-store codecs whose rounding this loss tolerates."""
+    dense: ClassVar[bool] = False
+    """Reads every class as it was: codecs that keep only some of them will not do."""
 
     kind: str
     weight: Scheduled = Field(default=1.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from potstill.core.errors import StoreError
-from potstill.objectives._base import CodecKind, LossInputs, Needs, ObjectiveSpec, registry
+from potstill.objectives._base import LossInputs, Needs, ObjectiveSpec, registry
 from potstill.objectives._checks import same_shape
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class LogitMseSpec(ObjectiveSpec):
     """Half the squared distance between student's and teacher's logits, summed over classes."""
 
     reference: ClassVar[str] = "Ba and Caruana 2014, arXiv:1312.6184"
-    codecs: ClassVar[frozenset[CodecKind]] = frozenset({"float32", "float16", "int8-affine"})
+    dense: ClassVar[bool] = True
     kind: Literal["logit-mse"] = "logit-mse"
     centre: bool = False
     """Subtract each row's mean first: softmax does not see it."""

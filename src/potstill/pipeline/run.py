@@ -14,8 +14,9 @@ from potstill.core import artifact, atomic
 from potstill.core.errors import PotstillError
 from potstill.core.progress import Progress
 from potstill.pipeline.cache import ArtifactCache
-from potstill.pipeline.execute import RANK, Outcome, run_all
+from potstill.pipeline.execute import RANK, Outcome
 from potstill.pipeline.graph import STUDENT, Graph, build, last_step
+from potstill.pipeline.schedule import run_all
 from potstill.recipe.model import Recipe
 from potstill.stages import RunOptions
 

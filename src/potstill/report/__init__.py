@@ -33,23 +33,27 @@ def build(run: Path, samples: bool = True) -> Path:
     return out
 
 
-def verdict_table(results: dict[str, Any]) -> Table:
-    """Return teacher, student and controls beside one another, for the terminal."""
+def verdict_table(results: dict[str, Any], width: int = 80) -> Table:
+    """Return teacher, student and controls beside one another, for a terminal of `width` characters."""
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     from potstill.report._say import STYLES, rows
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=results["name"], title_justify="left")
-    for column in ("", "accuracy, 95 %", "params", "MACs", "file", "latency"):
-        table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
+    extra = {"params": "params"}
+    if width >= 110:
+        extra |= {"macs": "MACs", "size": "file", "latency": "latency"}
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=escape(results["name"]), title_justify="left")
+    table.add_column("", no_wrap=True)
+    for column in ("accuracy, 95 %", *extra.values()):
+        table.add_column(column, justify="right", no_wrap=True)
     table.add_column("student over it, points")
     for row in rows(results):
-        style = STYLES.get(row["verdict"].replace("-", " "), "")
-        gain = f"[{style}]{row['gain']}[/]" if style else row["gain"].replace("[", r"\[")
-        gain = gain if not style else f"[{style}]" + row["gain"].replace("[", r"\[") + "[/]"
-        name = f"[bold]{row['name']}[/]" if not row["control"] else f"control: {row['name']}"
-        table.add_row(name, row["accuracy"].replace("[", r"\["), row["params"], row["macs"], row["size"], row["latency"], gain)
+        style = STYLES.get(row["verdict"].replace("-", " "), "default")
+        name = f"  {row['name']}" if row["control"] else f"[bold]{row['name']}[/]"
+        cells = [escape(row[k]) for k in ("accuracy", *extra)]
+        table.add_row(name, *cells, f"[{style}]{escape(row['gain'])}[/]" if row["gain"] else "")
     return table
 
 

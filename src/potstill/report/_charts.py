@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
@@ -52,9 +52,13 @@ class Axes:
             self.add(f'<line class="grid" x1="{self.left}" x2="{self.width - 12}" y1="{y:.1f}" y2="{y:.1f}"/>')
             self.add(f'<text x="{self.left - 6}" y="{y + 4:.1f}" text-anchor="end">{self._number(tick)}</text>')
         for tick in ticks(*self.x):
-            self.add(f'<text x="{self.sx(tick):.1f}" y="{self.height - self.bottom + 16}" text-anchor="middle">{tick:g}</text>')
+            self.add(
+                f'<text x="{self.sx(tick):.1f}" y="{self.height - self.bottom + 16}" text-anchor="middle">{tick:g}</text>'
+            )
         if self.x_label:
-            self.add(f'<text class="dim" x="{self.width - 12}" y="{self.height - 2}" text-anchor="end">{escape(self.x_label)}</text>')
+            self.add(
+                f'<text class="dim" x="{self.width - 12}" y="{self.height - 2}" text-anchor="end">{escape(self.x_label)}</text>'
+            )
 
     def _number(self, value: float) -> str:
         return f"{value * 100:.4g} %" if self.percent else f"{value:.4g}"
@@ -91,7 +95,9 @@ def lines(title: str, series: Sequence[Line], x_label: str, *, percent: bool = F
     xs, ys = [p[0] for p in points], [p[1] for p in points]
     low, high = (0.0 if from_zero else min(ys)), max(ys)
     pad = (high - low) * 0.06 or max(abs(high) * 0.06, 0.01)
-    axes = Axes(title, (min(xs), max(xs)), (low if from_zero else low - pad, high + pad), x_label=x_label, percent=percent)
+    axes = Axes(
+        title, (min(xs), max(xs)), (low if from_zero else low - pad, high + pad), x_label=x_label, percent=percent
+    )
     axes.grid()
     for line in series:
         path = " ".join(f"{axes.sx(x):.1f},{axes.sy(y):.1f}" for x, y in line.points if math.isfinite(y))
@@ -115,13 +121,19 @@ def intervals(title: str, rows: Sequence[tuple[str, float, float, float, str]], 
     high = max(2 * margin, *(r[3] for r in rows))
     pad = (high - low) * 0.05
     height = 46 + 34 * len(rows)
-    axes = Axes(title, (low - pad, high + pad), (0, 1), width=640, height=height, left=150, x_label="points over the control")
+    axes = Axes(
+        title, (low - pad, high + pad), (0, 1), width=640, height=height, left=150, x_label="points over the control"
+    )
     top, bottom = 8, height - axes.bottom
-    axes.add(f'<rect class="band" x="{axes.sx(-margin):.1f}" y="{top}" width="{axes.sx(margin) - axes.sx(-margin):.1f}" height="{bottom - top}"/>')
+    axes.add(
+        f'<rect class="band" x="{axes.sx(-margin):.1f}" y="{top}" width="{axes.sx(margin) - axes.sx(-margin):.1f}" height="{bottom - top}"/>'
+    )
     axes.add(f'<line class="zero" x1="{axes.sx(0):.1f}" x2="{axes.sx(0):.1f}" y1="{top}" y2="{bottom}"/>')
     for tick in ticks(*axes.x, num=7):
         axes.add(f'<text x="{axes.sx(tick):.1f}" y="{bottom + 16}" text-anchor="middle">{tick:+g}</text>')
-    axes.add(f'<text class="dim" x="628" y="{height - 2}" text-anchor="end">points over the control; band: ±{margin:g}</text>')
+    axes.add(
+        f'<text class="dim" x="628" y="{height - 2}" text-anchor="end">points over the control; band: ±{margin:g}</text>'
+    )
     for i, (name, value, lo, hi, kind) in enumerate(rows):
         y = 26 + 34 * i
         axes.add(f'<text x="142" y="{y + 4}" text-anchor="end">{escape(name)}</text>')
@@ -146,10 +158,14 @@ def bars(title: str, names: Sequence[str], series: dict[str, Sequence[float]]) -
     for i, name in enumerate(names):
         top = 6 + group * i
         label = name if len(name) <= 21 else name[:20] + "…"
-        parts.append(f'<text x="{left - 8}" y="{top + (group - gap) / 2 + 4:.1f}" text-anchor="end">{escape(label)}</text>')
+        parts.append(
+            f'<text x="{left - 8}" y="{top + (group - gap) / 2 + 4:.1f}" text-anchor="end">{escape(label)}</text>'
+        )
         for j, (_, values) in enumerate(series.items()):
             length = max(values[i], 0.0) * (width - left - 50)
-            parts.append(f'<rect x="{left}" y="{top + j * thick}" width="{length:.1f}" height="{thick - 2}" rx="1.5" fill="{SERIES[j]}"/>')
+            parts.append(
+                f'<rect x="{left}" y="{top + j * thick}" width="{length:.1f}" height="{thick - 2}" rx="1.5" fill="{SERIES[j]}"/>'
+            )
     return frame(title, width, height, parts) + legend({name: SERIES[j] for j, name in enumerate(series)})
 
 
@@ -169,18 +185,24 @@ def heat(title: str, classes: Sequence[str], counts: Sequence[Sequence[int]]) ->
         for j, count in enumerate(row):
             share = count / total
             kind = "hit" if i == j else "miss"
-            parts.append(f'<rect class="{kind}" x="{left + cell * j}" y="{y}" width="{cell - 1}" height="{cell - 1}" style="--a:{share:.3f}"/>')
+            parts.append(
+                f'<rect class="{kind}" x="{left + cell * j}" y="{y}" width="{cell - 1}" height="{cell - 1}" style="--a:{share:.3f}"/>'
+            )
             if count and cell >= 24:
                 tone = ' class="on"' if share > 0.55 else ""
-                parts.append(f'<text{tone} x="{left + cell * j + cell / 2:.1f}" y="{y + cell / 2 + 4:.1f}" text-anchor="middle">{count}</text>')
+                parts.append(
+                    f'<text{tone} x="{left + cell * j + cell / 2:.1f}" y="{y + cell / 2 + 4:.1f}" text-anchor="middle">{count}</text>'
+                )
     return frame(title, width, height, parts)
 
 
-def reliability(title: str, series: dict[str, Sequence[tuple[float, float, int]]]) -> str:
+def reliability(title: str, series: Mapping[str, Sequence[tuple[float, float, int]]]) -> str:
     """Return accuracy against confidence with the diagonal; points are (confidence, accuracy, count)."""
     axes = Axes(title, (0, 1), (0, 1), width=320, height=300, percent=True, x_label="confidence")
     axes.grid()
-    axes.add(f'<line class="zero" x1="{axes.sx(0)}" y1="{axes.sy(0)}" x2="{axes.sx(1)}" y2="{axes.sy(1)}" stroke-dasharray="4 4"/>')
+    axes.add(
+        f'<line class="zero" x1="{axes.sx(0)}" y1="{axes.sy(0)}" x2="{axes.sx(1)}" y2="{axes.sy(1)}" stroke-dasharray="4 4"/>'
+    )
     for j, points in enumerate(series.values()):
         if not points:
             continue
@@ -188,5 +210,7 @@ def reliability(title: str, series: dict[str, Sequence[tuple[float, float, int]]
         path = " ".join(f"{axes.sx(x):.1f},{axes.sy(y):.1f}" for x, y, _ in points)
         axes.add(f'<polyline fill="none" stroke="{SERIES[j]}" stroke-width="1.6" points="{path}"/>')
         for x, y, count in points:
-            axes.add(f'<circle cx="{axes.sx(x):.1f}" cy="{axes.sy(y):.1f}" r="{2 + 5 * math.sqrt(count / largest):.1f}" fill="{SERIES[j]}" opacity=".75"/>')
+            axes.add(
+                f'<circle cx="{axes.sx(x):.1f}" cy="{axes.sy(y):.1f}" r="{2 + 5 * math.sqrt(count / largest):.1f}" fill="{SERIES[j]}" opacity=".75"/>'
+            )
     return axes.svg() + legend({name: SERIES[j] for j, name in enumerate(series)})

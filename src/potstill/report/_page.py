@@ -23,7 +23,7 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         run: folder that holds its pictures.
         samples: show them.
     """
-    return _template("page.html").render(
+    html: str = _template("page.html").render(
         r=results,
         css=(_HERE / "page.css").read_text(),
         sentence=say.sentence(results),
@@ -39,11 +39,13 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         notes=[n for n in results.get("notes") or [] if n["level"] == "caution"],
         small_notes=[n for n in results.get("notes") or [] if n["level"] != "caution"],
     )
+    return html
 
 
 def card(results: dict[str, Any]) -> str:
     """Return the model card in Markdown."""
-    return _template("card.md").render(r=results, sentence=say.sentence(results), rows=say.rows(results))
+    text: str = _template("card.md").render(r=results, sentence=say.sentence(results), rows=say.rows(results))
+    return text
 
 
 def _template(name: str) -> Any:
@@ -76,7 +78,9 @@ def _tiles(results: dict[str, Any]) -> list[tuple[str, str, str]]:
         tiles.append((f"{gain['points']:+.1f}", f"points over {gain['control']}", say.WORDS[gain["verdict"]]))
     if student.get("params"):
         smaller = say.times(teacher.get("params"), student["params"])
-        tiles.append((human_count(student["params"]), "parameters", f"{smaller} fewer than the teacher" if smaller else ""))
+        tiles.append(
+            (human_count(student["params"]), "parameters", f"{smaller} fewer than the teacher" if smaller else "")
+        )
     if student.get("macs"):
         fewer = say.times(teacher.get("macs"), student["macs"])
         tiles.append((human_count(student["macs"]), "multiply-accumulates", f"{fewer} fewer" if fewer else ""))
@@ -90,7 +94,8 @@ def _tiles(results: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def _gain_chart(results: dict[str, Any]) -> str:
     rows = [
-        (g["control"], g["points"], g["low"], g["high"], g["verdict"].replace(" ", "-")) for g in results.get("gains") or []
+        (g["control"], g["points"], g["low"], g["high"], g["verdict"].replace(" ", "-"))
+        for g in results.get("gains") or []
     ]
     return charts.intervals("Gain of the student over each control, in points with 95 % intervals", rows, 0.3)
 
@@ -101,11 +106,14 @@ def _curves(results: dict[str, Any]) -> list[tuple[str, str]]:
     validation: list[charts.Line] = []
     for i, (arm, seeds) in enumerate(curves.items()):
         colour = charts.SERIES[i % len(charts.SERIES)]
-        lines = [[(r["epoch"], r["validation"]) for r in records if r.get("validation") is not None] for records in seeds.values()]
+        lines = [
+            [(r["epoch"], r["validation"]) for r in records if r.get("validation") is not None]
+            for records in seeds.values()
+        ]
         validation += [charts.Line(arm, points, colour, thin=True) for points in lines if len(lines) > 1]
         validation.append(charts.Line(arm, _mean(lines), colour))
     out = [("Validation accuracy", charts.lines("Validation accuracy by epoch", validation, "epoch", percent=True))]
-    records = next(iter((curves.get("student") or {}).values()), [])
+    records: list[dict[str, Any]] = next(iter((curves.get("student") or {}).values()), [])
     names = list(records[0]["terms"]) if records else []
 
     def series(field: str) -> list[charts.Line]:

@@ -44,7 +44,9 @@ def sentence(results: dict[str, Any]) -> str:
     theirs = (results.get("teacher") or {}).get("accuracy")
     if theirs and arms:
         behind = (theirs["value"] - arms[0]["accuracy"]["value"]) * 100
-        where = f"{abs(behind):.1f} points {'behind' if behind >= 0 else 'ahead of'} {'it' if smaller else 'its teacher'}"
+        where = (
+            f"{abs(behind):.1f} points {'behind' if behind >= 0 else 'ahead of'} {'it' if smaller else 'its teacher'}"
+        )
         parts.append(where if smaller else f"is {where}")
     gains = results.get("gains") or []
     if gains:
@@ -63,7 +65,7 @@ def sentence(results: dict[str, Any]) -> str:
 def rows(results: dict[str, Any]) -> list[dict[str, str]]:
     """Return the verdict table: one row each for teacher, student and controls."""
     models = results.get("models") or {}
-    artifact = next(iter(results.get("artifacts") or []), {})
+    artifact: dict[str, Any] = next(iter(results.get("artifacts") or []), {})
     latency = {"teacher": artifact.get("teacher_latency_ms"), "student": artifact.get("latency_ms")}
     gains = {g["control"]: g for g in results.get("gains") or []}
     out = []
@@ -75,7 +77,9 @@ def rows(results: dict[str, Any]) -> list[dict[str, str]]:
         label = "student" if is_student else arm["name"]
         model = models.get("student")
         role = f"{len(arm['seeds'])} seed{'s' if len(arm['seeds']) > 1 else ''}"
-        row = _row(label, role, arm["accuracy"], model, latency["student"] if is_student else None, gains.get(arm["name"]))
+        row = _row(
+            label, role, arm["accuracy"], model, latency["student"] if is_student else None, gains.get(arm["name"])
+        )
         if is_student and artifact:
             row["size"] = human_bytes(artifact["bytes"])
         row["control"] = "yes" if arm["control"] else ""
@@ -103,5 +107,5 @@ def _row(
 
 
 def milliseconds(value: float) -> str:
-    """Return such as "0.0077 ms" or "12.3 ms"."""
-    return f"{value:.3g} ms"
+    """Return such as "7.7 µs" or "12.3 ms"."""
+    return f"{value * 1e3:.3g} µs" if value < 1 else f"{value:.3g} ms"

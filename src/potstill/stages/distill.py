@@ -14,6 +14,7 @@ from potstill.core.artifact import content_digest
 from potstill.core.atomic import write_json
 from potstill.core.errors import StoreError
 from potstill.data.augment import AnyAugment
+from potstill.labels.codecs import registry as codecs
 from potstill.labels.spec import LabelsSpec
 from potstill.models import AnyModel
 from potstill.objectives import AnyObjective
@@ -200,8 +201,8 @@ class DistillStep(StepSpec):
             needs = objective.needs()
             if needs.teacher == "nothing":
                 continue
-            if codec.kind not in objective.codecs:
-                allowed = ", ".join(sorted(objective.codecs))
+            if objective.dense and not codec.dense:
+                allowed = ", ".join(kind for kind, spec in codecs.items() if spec.dense)
                 out.append((("objectives", i, "kind"), f"{objective.kind!r} cannot read labels kept as {codec.kind!r}. "
                             f"Set labels.codec to one of: {allowed}"))  # fmt: skip
             if needs.temperatures is None and not codec.serves(0.123456, needs.standardized):

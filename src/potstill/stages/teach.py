@@ -88,4 +88,3 @@ def _profile(teacher: TeacherSpec, labeller: Labeller, dataset: Any) -> dict[str
     from potstill.models.tools.profile import profile_labeller
 
     return profile_labeller(labeller, data_io(dataset))
-

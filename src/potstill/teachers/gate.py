@@ -136,7 +136,11 @@ def _check_input(
             "teacher. Change input, scale or channels accordingly."
         )
     checks.append(
-        {"name": "preprocessing", "ok": True, "detail": f"none of {len(tried)} usual mistakes does better ({tried[name]:.1%})"}
+        {
+            "name": "preprocessing",
+            "ok": True,
+            "detail": f"none of {len(tried)} usual mistakes does better ({tried[name]:.1%})",
+        }
     )
 
 
@@ -163,12 +167,18 @@ def _check_chance(
     p_value = float(binomtest(round(accuracy * num), num, chance, alternative="greater").pvalue)
     if p_value > _P:
         counts = np.bincount(predicted, minlength=len(classes))
-        always = f" It answers {classes[int(counts.argmax())]!r} on {counts.max() / num:.0%} of rows." if counts.max() > num / 2 else ""
+        always = (
+            f" It answers {classes[int(counts.argmax())]!r} on {counts.max() / num:.0%} of rows."
+            if counts.max() > num / 2
+            else ""
+        )
         raise TeacherError(
             f"teacher: must know the task; it is right on {accuracy:.1%} of {num} labelled rows, where always naming the "
             f"most common class is right on {chance:.1%}.{always} Check its weights, classes and input; or train it longer."
         )
-    checks.append({"name": "above chance", "ok": True, "detail": f"{accuracy:.1%} against {chance:.1%} (p = {p_value:.1e})"})
+    checks.append(
+        {"name": "above chance", "ok": True, "detail": f"{accuracy:.1%} against {chance:.1%} (p = {p_value:.1e})"}
+    )
 
 
 def _better(high: float, low: float, num: int) -> bool:

@@ -56,7 +56,9 @@ class OnnxLabeller:
         self.num_classes = io.num_classes
         self.spec = spec
         self.session = OnnxSession(spec.path, torch.get_num_threads(), spec.output_name)
-        wide = {k: v * io.channels for k in ("mean", "std") if (v := getattr(spec.input, k)) is not None and len(v) == 1}
+        wide = {
+            k: v * io.channels for k in ("mean", "std") if (v := getattr(spec.input, k)) is not None and len(v) == 1
+        }
         stated = spec.input.model_copy(update=wide)
         zero, one = (0.0,) * io.channels, (1.0,) * io.channels
         self._resize = Preprocess(*resolve_input(stated, zero, one, (io.height, io.width)))

@@ -22,7 +22,9 @@ class ZooTeacherSpec(TeacherSpec):
 
     def prepare(self, context: TeacherContext) -> dict[str, Any]:
         if self.model.weights is None:
-            raise TeacherError("teacher.model.weights: is required for kind zoo; got none. Use kind train to train one.")
+            raise TeacherError(
+                "teacher.model.weights: is required for kind zoo; got none. Use kind train to train one."
+            )
         return {"model": self.model.kind, "file_bytes": self.model.weights.stat().st_size}
 
     def load(self, folder: Path, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:

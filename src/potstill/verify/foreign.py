@@ -48,7 +48,9 @@ def verify_model(
     height, width, channels = dataset.image_shape
     size = (session.input_shape[2] or height, session.input_shape[3] or width)
     if session.input_shape[1] not in (None, channels):
-        raise ShapeError(f"{path}: must take {channels} channels first, as the data has; it takes {list(session.input_shape)}.")
+        raise ShapeError(
+            f"{path}: must take {channels} channels first, as the data has; it takes {list(session.input_shape)}."
+        )
     from potstill.models.tools.preprocess import Preprocess
 
     prepare = Preprocess(size, (0.0,) * channels, (1.0,) * channels)
@@ -60,7 +62,9 @@ def verify_model(
 
     outputs = run_split(session, len(test), inputs, Progress("quiet"))
     if outputs.shape[1] != len(dataset.classes):
-        raise ShapeError(f"{path}: must give {len(dataset.classes)} classes, as the data has; it gives {outputs.shape[1]}.")
+        raise ShapeError(
+            f"{path}: must give {len(dataset.classes)} classes, as the data has; it gives {outputs.shape[1]}."
+        )
     labels = np.asarray(test.labels)
     metrics = task.metrics(outputs, labels, dataset.classes)
     one = inputs(np.zeros(1, dtype=np.int64))

@@ -145,7 +145,10 @@ def _how_to_settle(points: float, parts: _Parts) -> tuple[int | None, str]:
     rows = math.ceil(parts.row * parts.num_rows * (1.96 / max(needed, 1e-3)) ** 2)
     if rows <= parts.num_rows:
         return None, f"the seeds differ too much: even {_MAX_SEEDS:,} would not settle it"
-    return None, f"more seeds alone would not settle it: about {rows:,} test rows would be needed, not {parts.num_rows:,}"
+    return (
+        None,
+        f"more seeds alone would not settle it: about {rows:,} test rows would be needed, not {parts.num_rows:,}",
+    )
 
 
 def accuracy_interval(correct_SN: NDArray[Any]) -> tuple[float, float, float]:

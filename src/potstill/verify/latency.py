@@ -53,7 +53,9 @@ def interleaved(
             "calls": len(every),
         }  # fmt: skip
     if {"student", "teacher"} <= set(times):
-        out["ratio"] = _ratio([float(np.median(b)) for b in times["student"]], [float(np.median(b)) for b in times["teacher"]])
+        out["ratio"] = _ratio(
+            [float(np.median(b)) for b in times["student"]], [float(np.median(b)) for b in times["teacher"]]
+        )
     return out
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
@@ -14,6 +14,8 @@ from potstill.core.spec import Registry, Spec
 class CodecSpec(Spec, ABC):
     """A lossy or exact way to keep float32 rows."""
 
+    dense: ClassVar[bool] = False
+    """Keeps every class, so that decoding does not depend on the temperature."""
     kind: str
 
     @abstractmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ def standardize(values_NK: NDArray[Any]) -> NDArray[Any]:
 
 class DenseCodec(CodecSpec):
     """Keeps every class; decoding does not depend on the temperature."""
+
+    dense: ClassVar[bool] = True
 
     @abstractmethod
     def _values(self, fields: Any) -> NDArray[Any]:

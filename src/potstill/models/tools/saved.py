@@ -129,5 +129,3 @@ def _check_names(tensors: Mapping[str, Tensor], expected: Mapping[str, Any], ign
     if extra:
         parts.append(f"{len(extra)} unknown ({', '.join(extra[:3])}). {nearest(extra[0], expected)}")
     raise ShapeError(f"{where}: names must be the model's own; got {'; '.join(parts)}".rstrip() + ".")
-
-
