@@ -13,9 +13,11 @@ from potstill.core.errors import TeacherError
 from potstill.teachers._base import Labeller
 
 _BATCH = 64
-_MARGIN_ORDER = 0.2
-_MARGIN_INPUT = 0.1
+_MARGIN = 0.1
 _P = 1e-3
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+Change = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -53,15 +55,28 @@ def run_gate(
     checks: list[dict[str, Any]] = []
     outputs = _outputs(labeller, pixels_NCHW)
     _check_outputs(outputs, labeller, classes, checks)
+    _check_members(labeller, pixels_NCHW[:_BATCH], classes)
     predicted = outputs.argmax(axis=1)
-    num = len(labels_N)
-    accuracy = float((predicted == labels_N).mean())
-    chance = float(np.bincount(labels_N, minlength=len(classes)).max() / num)
-    _check_order(predicted, labels_N, accuracy, classes, checks)
-    if foreign:
-        _check_input(labeller, pixels_NCHW, labels_N, accuracy, checks)
-    _check_chance(predicted, accuracy, chance, num, classes, checks)
-    return GateReport(accuracy, num, chance, checks)
+    right = predicted == labels_N
+    order, columns = _best_order(predicted, labels_N, len(classes))
+    tried = _other_inputs(labeller, pixels_NCHW, labels_N) if foreign else {}
+    name = max(tried, key=lambda n: tried[n].sum(), default=None)
+    # A wrong input also makes another order fit somewhat better, and the reverse: what explains more is named.
+    if name is not None and tried[name].sum() >= order.sum() and _better(tried[name], right):
+        raise _wrong_input(name, tried[name], right)
+    if _better(order, right):
+        raise _wrong_order(labeller, order, right, columns, classes)
+    checks.append(_passed("class order", f"no order of columns fits much better ({order.mean():.1%})"))
+    if name is not None:
+        best = tried[name].mean()
+        checks.append(_passed("preprocessing", f"none of {len(tried)} usual mistakes does much better ({best:.1%})"))
+    chance = float(np.bincount(labels_N, minlength=len(classes)).max() / len(labels_N))
+    _check_chance(predicted, right, chance, classes, checks)
+    return GateReport(float(right.mean()), len(labels_N), chance, checks)
+
+
+def _passed(name: str, detail: str) -> dict[str, Any]:
+    return {"name": name, "ok": True, "detail": detail}
 
 
 def _outputs(labeller: Callable[[NDArray[Any]], NDArray[Any]], pixels: NDArray[Any]) -> NDArray[Any]:
@@ -69,102 +84,139 @@ def _outputs(labeller: Callable[[NDArray[Any]], NDArray[Any]], pixels: NDArray[A
     for start in range(0, len(pixels), _BATCH):
         part = pixels[start : start + _BATCH]
         padded = np.concatenate([part, np.repeat(part[-1:], _BATCH - len(part), axis=0)])
-        parts.append(np.asarray(labeller(padded))[: len(part)])
+        out = np.asarray(labeller(padded))
+        if out.ndim == 0 or len(out) != _BATCH:
+            raise TeacherError(f"teacher: must give one row of outputs a picture, {_BATCH}; got {list(out.shape)[:1]}.")
+        parts.append(out[: len(part)])
     return np.concatenate(parts)
 
 
-def _check_outputs(outputs: NDArray[Any], labeller: Labeller, classes: list[str], checks: list[dict[str, Any]]) -> None:
+def _check_outputs(
+    outputs: NDArray[Any], labeller: Labeller, classes: list[str], checks: list[dict[str, Any]], where: str = "teacher"
+) -> None:
     if outputs.ndim != 2 or outputs.shape[1] != len(classes):
         raise TeacherError(
-            f"teacher: must give one output a class, {len(classes)}; got {list(outputs.shape[1:])}. Set "
-            "teacher.class_order to pick its columns."
+            f"{where}: must give one output a class, {len(classes)}; got {list(outputs.shape[1:])}. Set "
+            f"{where}.class_order to pick its columns."
         )
     if not np.isfinite(outputs).all():
-        raise TeacherError("teacher: outputs must be finite; got NaN or Inf. Check its weights and its input's range.")
-    looks = bool(((outputs >= -1e-6) & (outputs <= 1 + 1e-6)).all() and np.abs(outputs.sum(axis=1) - 1).max() < 1e-3)
+        raise TeacherError(f"{where}: outputs must be finite; got NaN or Inf. Check its weights and its input's range.")
+    off = float(np.abs(outputs.sum(axis=1) - 1).max())
+    # 8-bit softmax sums to 1 only roughly; logits are never all in [0, 1] with such sums.
+    looks = bool(((outputs >= -1e-6) & (outputs <= 1 + 1e-6)).all() and off < 0.05)
     if looks and labeller.output == "logits":
         raise TeacherError(
-            "teacher.output: must say what the teacher gives; it says logits, but every row is a probability "
+            f"{where}.output: must say what the teacher gives; it says logits, but every row is a probability "
             "distribution. Softening them as logits would flatten them all. Set output: probabilities."
         )
     if not looks and labeller.output == "probabilities":
         raise TeacherError(
-            "teacher.output: must say what the teacher gives; it says probabilities, but rows do not sum to 1. Set "
+            f"{where}.output: must say what the teacher gives; it says probabilities, but rows do not sum to 1. Set "
             "output: logits."
         )
-    checks.append({"name": "outputs", "ok": True, "detail": f"{len(classes)} finite {labeller.output} a row"})
+    if labeller.output == "probabilities" and off >= 1e-3:
+        raise TeacherError(
+            f"{where}: probabilities of a row must sum to 1 within 0.001; got sums up to {off:.2g} away from it. They "
+            "seem to be rounded. Export the teacher with a softmax in float32, or add one after it."
+        )
+    checks.append(_passed("outputs", f"{len(classes)} finite {labeller.output} a row"))
 
 
-def _check_order(
-    predicted: NDArray[Any], labels: NDArray[Any], accuracy: float, classes: list[str], checks: list[dict[str, Any]]
-) -> None:
+def _check_members(labeller: Any, pixels: NDArray[Any], classes: list[str], where: str = "teacher") -> None:
+    """Check what each member of an ensemble gives: its mean hides a member whose probabilities pass for logits."""
+    for i, member in enumerate(getattr(labeller, "members", ())):
+        inside = f"{where}.members.{i}"
+        _check_outputs(_outputs(member, pixels), member, classes, [], inside)
+        _check_members(member, pixels, classes, inside)
+
+
+def _best_order(
+    predicted: NDArray[Any], labels: NDArray[Any], num_classes: int
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return (which rows are right in the best order of columns, that order).
+
+    Rows are judged by the order that fits the other half of them: with few rows a class, some order always fits the
+    wrong answers of the very rows it was chosen on.
+    """
+    by_class = np.argsort(labels, kind="stable")
+    right = np.zeros(len(labels), dtype=np.bool_)
+    for half, other in ((by_class[::2], by_class[1::2]), (by_class[1::2], by_class[::2])):
+        right[half] = predicted[half] == _fitting_order(predicted[other], labels[other], num_classes)[labels[half]]
+    return right, _fitting_order(predicted, labels, num_classes)
+
+
+def _fitting_order(predicted: NDArray[Any], labels: NDArray[Any], num_classes: int) -> NDArray[np.int64]:
     from scipy.optimize import linear_sum_assignment
 
-    num_classes = len(classes)
     table = np.bincount(labels * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
-    _, columns = linear_sum_assignment(-table)
-    best = float(table[np.arange(num_classes), columns].sum() / len(labels))
-    if best - accuracy > _MARGIN_ORDER and _better(best, accuracy, len(labels)):
-        moved = [k for k in range(num_classes) if columns[k] != k and table[k, columns[k]] > 0]
-        raise TeacherError(
-            f"teacher.class_order: must give the teacher's column for each class; in its present order it is right on "
-            f"{accuracy:.1%} of {len(labels)} labelled rows, with {len(moved)} classes reordered on {best:.1%} (such as "
-            f"{classes[moved[0]]!r} in column {columns[moved[0]]}). Labels in a wrong order would teach the wrong "
-            f"classes. Set class_order: {[int(c) for c in columns]}"
-        )
-    checks.append({"name": "class order", "ok": True, "detail": f"no order of columns fits much better ({best:.1%})"})
+    # Where rows do not decide, a class keeps its column: the bonuses together weigh less than one row.
+    gain = table * (num_classes + 1) + np.eye(num_classes, dtype=np.int64)
+    columns: NDArray[np.int64] = linear_sum_assignment(gain, maximize=True)[1]
+    return columns
 
 
-def _check_input(
-    labeller: Labeller, pixels: NDArray[Any], labels: NDArray[Any], accuracy: float, checks: list[dict[str, Any]]
-) -> None:
-    """Try the usual mistakes; one that does much better than what was stated is the mistake."""
+def _wrong_order(
+    labeller: Any, order: NDArray[Any], right: NDArray[Any], columns: NDArray[np.int64], classes: list[str]
+) -> TeacherError:
+    stated = getattr(labeller, "class_order", None) or list(range(len(classes)))
+    named = [int(stated[c]) for c in columns]  # in the teacher's own columns, whatever was stated
+    moved = [k for k in range(len(classes)) if columns[k] != k]
+    return TeacherError(
+        f"teacher.class_order: must give the teacher's column for each class; in its present order it is right on "
+        f"{right.mean():.1%} of {len(right)} labelled rows, with {len(moved)} classes reordered on {order.mean():.1%} "
+        f"(such as {classes[moved[0]]!r} in column {named[moved[0]]}). Labels in a wrong order would teach the wrong "
+        f"classes. Set class_order: {named}"
+    )
+
+
+def _other_inputs(labeller: Labeller, pixels: NDArray[Any], labels: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return, for each usual mistake, which rows are right without it."""
     tried = {}
-    for name, change in _alternatives(pixels.shape[1]).items():
+    for name, change in _alternatives(labeller, pixels).items():
         try:
             outputs = _outputs(labeller, change(pixels).astype(np.float32))
         except Exception:  # an input that the teacher cannot take is no alternative
             continue
-        tried[name] = float((outputs.argmax(axis=1) == labels).mean())
-    if not tried:
-        return
-    name = max(tried, key=lambda n: tried[n])
-    if tried[name] - accuracy > _MARGIN_INPUT and _better(tried[name], accuracy, len(labels)):
-        raise TeacherError(
-            f"teacher.input: must be what the teacher was trained with; as stated it is right on {accuracy:.1%} of "
-            f"{len(labels)} labelled rows, with {name} on {tried[name]:.1%}. Its soft labels would be those of a worse "
-            "teacher. Change input, scale or channels accordingly."
-        )
-    checks.append(
-        {
-            "name": "preprocessing",
-            "ok": True,
-            "detail": f"none of {len(tried)} usual mistakes does better ({tried[name]:.1%})",
-        }
+        tried[name] = outputs.argmax(axis=1) == labels
+    return tried
+
+
+def _wrong_input(name: str, better: NDArray[Any], right: NDArray[Any]) -> TeacherError:
+    return TeacherError(
+        f"teacher.input: must be what the teacher was trained with; as stated it is right on {right.mean():.1%} of "
+        f"{len(right)} labelled rows, with {name} on {better.mean():.1%}. Its soft labels would be those of a worse "
+        "teacher. Change input, scale or channels accordingly."
     )
 
 
-def _alternatives(channels: int) -> dict[str, Callable[[NDArray[Any]], NDArray[Any]]]:
-    out: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+def _alternatives(labeller: Any, pixels: NDArray[Any]) -> dict[str, Change]:
+    """Return changes of pixels by what they stand for; a normalisation takes the place of the stated one."""
+    stated = getattr(getattr(labeller, "preprocess", None), "normalise", None)
+    back: Change = (lambda x: x) if stated is None else lambda x: x * stated.std.numpy() + stated.mean.numpy()
+    mean, std = (f(pixels, axis=(0, 2, 3), keepdims=True) for f in (np.mean, np.std))
+    std = np.maximum(std, 1e-3)
+    out: dict[str, Change] = {
         "pixels in 0..255 instead of 0..1": lambda x: x * 255,
         "pixels in 0..1 instead of 0..255": lambda x: x / 255,
-        "pixels in -1..1": lambda x: x * 2 - 1,
         "light and dark exchanged": lambda x: 1 - x,
+        "pixels in -1..1": lambda x: back(x * 2 - 1),
+        "no normalisation": back,
+        "the data's own mean and standard deviation": lambda x: back((x - mean) / std),
     }
-    if channels == 3:
-        mean = np.array([0.485, 0.456, 0.406], np.float32)[None, :, None, None]
-        std = np.array([0.229, 0.224, 0.225], np.float32)[None, :, None, None]
+    if pixels.shape[1] == 3:
+        imagenet = [np.array(v, np.float32)[None, :, None, None] for v in _IMAGENET]
         out["colours in the opposite order (BGR)"] = lambda x: x[:, ::-1].copy()
-        out["ImageNet's mean and standard deviation"] = lambda x: (x - mean) / std
+        out["ImageNet's mean and standard deviation"] = lambda x: back((x - imagenet[0]) / imagenet[1])
     return out
 
 
 def _check_chance(
-    predicted: NDArray[Any], accuracy: float, chance: float, num: int, classes: list[str], checks: list[dict[str, Any]]
+    predicted: NDArray[Any], right: NDArray[Any], chance: float, classes: list[str], checks: list[dict[str, Any]]
 ) -> None:
     from scipy.stats import binomtest
 
-    p_value = float(binomtest(round(accuracy * num), num, chance, alternative="greater").pvalue)
+    num = len(right)
+    p_value = float(binomtest(int(right.sum()), num, chance, alternative="greater").pvalue)
     if p_value > _P:
         counts = np.bincount(predicted, minlength=len(classes))
         always = (
@@ -173,14 +225,18 @@ def _check_chance(
             else ""
         )
         raise TeacherError(
-            f"teacher: must know the task; it is right on {accuracy:.1%} of {num} labelled rows, where always naming the "
-            f"most common class is right on {chance:.1%}.{always} Check its weights, classes and input; or train it longer."
+            f"teacher: must know the task; it is right on {right.mean():.1%} of {num} labelled rows, where always naming "
+            f"the most common class is right on {chance:.1%}.{always} Check its weights, classes and input; or train it "
+            "longer."
         )
-    checks.append(
-        {"name": "above chance", "ok": True, "detail": f"{accuracy:.1%} against {chance:.1%} (p = {p_value:.1e})"}
-    )
+    checks.append(_passed("above chance", f"{right.mean():.1%} against {chance:.1%} (p = {p_value:.1e})"))
 
 
-def _better(high: float, low: float, num: int) -> bool:
-    """Return whether a difference of paired shares is far outside chance (a z test with the worst-case variance)."""
-    return bool((high - low) > 3.3 * np.sqrt(max(high + low, 1e-9) / num))
+def _better(rival: NDArray[Any], right: NDArray[Any]) -> bool:
+    """Return whether the rival is right on many more of the same rows, far outside chance (exact McNemar test)."""
+    from scipy.stats import binomtest
+
+    gained, lost = int((rival & ~right).sum()), int((right & ~rival).sum())
+    if gained - lost <= _MARGIN * len(right):
+        return False
+    return bool(binomtest(gained, gained + lost, 0.5, alternative="greater").pvalue < _P)
