@@ -75,7 +75,9 @@ def table(kept: list[dict[str, Any]]) -> str:
     lines += ["", "## How each was run", ""]
     for k in kept:
         packages = ", ".join(f"{p} {v}" for p, v in k["machine"]["packages"].items())
-        hidden = " The teacher was trained on labels that are hidden from the student." if k["saw_hidden_labels"] else ""
+        hidden = (
+            " The teacher was trained on labels that are hidden from the student." if k["saw_hidden_labels"] else ""
+        )
         lines.append(
             f"- **{k['recipe']}**: `{k['command']}`, seeds {k['seeds']}, commit {k['commit']}, {k['date']}; {k['seconds']:.0f} s "
             f"of stages on {k['machine']['cores']} cores of {k['machine']['cpu']}; {packages}. ONNX file {k['onnx']['bytes']:,} "

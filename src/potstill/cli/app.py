@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from potstill.stages import RunOptions
 
 
-
 class _Group(TyperGroup):
     """Typer turns Ctrl-C into "Aborted"; the user should read what is kept instead."""
 

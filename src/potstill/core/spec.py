@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo
+from pydantic.fields import FieldInfo
 
 S = TypeVar("S", bound="Spec")
 
@@ -30,8 +31,7 @@ class Spec(BaseModel):
         """Return what makes this spec itself, for hashing: a file counts by content, never by its path."""
         out: dict[str, Any] = {"spec": f"{type(self).__module__}:{type(self).__qualname__}"}
         for name, field in type(self).model_fields.items():
-            is_input = any(m is INPUT_MARK for m in field.metadata)
-            out[name] = _identity(getattr(self, name), digest, is_input=is_input)
+            out[name] = _identity(getattr(self, name), digest, is_input=_marked(field, INPUT_MARK))
         return out
 
     def modules(self) -> Iterator[str]:
@@ -39,8 +39,19 @@ class Spec(BaseModel):
         yield type(self).__module__
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
-            if value is not None and any(m is IMPORT_MARK for m in field.metadata):
+            if value is not None and _marked(field, IMPORT_MARK):
                 yield str(value).split(":", 1)[0]
+
+
+def _marked(field: FieldInfo, mark: str) -> bool:
+    """Return whether a field's type has the mark: its own, or that of an option (`X | None`) or an item of it."""
+    todo: list[Any] = [*field.metadata, field.annotation]
+    while todo:
+        found = todo.pop()
+        if found is mark:
+            return True
+        todo += [*getattr(found, "__metadata__", ()), *get_args(found)]
+    return False
 
 
 def _specs_in(value: Any) -> Iterator[Spec]:
