@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from potstill.core.errors import PotstillError
 
-_MAX_BYTES = 4 << 30
+_MAX_BYTES = 2 << 30
+"""What protobuf holds; larger weights lie in files beside the model."""
 _FLOATS = {
     "tensor(float)": np.float32,
     "tensor(uint8)": np.uint8,
@@ -45,7 +46,9 @@ class OnnxSession:
         options.log_severity_level = 4
         ort.disable_telemetry_events()
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(
+                str(path.resolve()), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as err:
             raise PotstillError(
                 f"{path}: must be an ONNX model that ONNX Runtime can run; got {_first_line(err)}"
@@ -69,7 +72,9 @@ class OnnxSession:
         Raises:
             PotstillError: the model does not take this shape, or fails.
         """
-        inputs = np.ascontiguousarray(inputs_BCHW, dtype=self.input_dtype)
+        inputs = self._typed(inputs_BCHW)
+        if len(inputs) == 0:
+            return self(np.zeros((1, *inputs.shape[1:]), inputs.dtype))[:0]
         fixed = self.input_shape[0]
         if fixed is None or fixed == len(inputs):
             return self._run(inputs)
@@ -79,6 +84,12 @@ class OnnxSession:
             padded = np.concatenate([part, np.repeat(part[-1:], fixed - len(part), axis=0)])
             parts.append(self._run(padded)[: len(part)])
         return np.concatenate(parts)
+
+    def _typed(self, inputs_BCHW: NDArray[Any]) -> NDArray[Any]:
+        if self.input_dtype is np.uint8 and inputs_BCHW.dtype != np.uint8:
+            # 255 times a float pixel often lies just below the byte it came from: cutting would darken it by one.
+            inputs_BCHW = np.clip(np.rint(inputs_BCHW), 0, 255)
+        return np.ascontiguousarray(inputs_BCHW, dtype=self.input_dtype)
 
     def _run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         try:
@@ -100,6 +111,8 @@ def _first_line(err: Exception) -> str:
 def _check_file(path: Path) -> None:
     """Refuse what is no file, too large, or points at files outside its own folder."""
     try:
+        if path.is_dir():
+            raise PotstillError(f"{path}: must be an ONNX file; got a folder.")
         size = path.stat().st_size
         if not path.is_file() or size == 0 or size > _MAX_BYTES:
             raise PotstillError(f"{path}: must be an ONNX file of at most {_MAX_BYTES} bytes; got {size} bytes.")
@@ -108,35 +121,61 @@ def _check_file(path: Path) -> None:
         raise PotstillError(f"{path}: must be an ONNX file that can be read; got {err.strerror}.") from err
     folder = path.resolve().parent
     for location in external_locations(data):
+        _check_location(path, folder, location)
+
+
+def _check_location(path: Path, folder: Path, location: str) -> None:
+    try:
         target = (folder / location).resolve()
-        if Path(location).is_absolute() or folder not in target.parents:
-            raise PotstillError(
-                f"{path}: external data must lie in the model's own folder; got {location!r}. A model file must not be "
-                "able to read other files."
-            )
+        inside = "\0" not in location and folder in target.parents and target.is_file()
+    except (OSError, ValueError, RuntimeError):  # a name too long, a loop of links
+        inside = False
+    if not inside or Path(location).is_absolute():
+        raise PotstillError(
+            f"{path}: external data must be a file in the model's own folder; got {location[:200]!r}. A model file must "
+            "not be able to read other files."
+        )
+
+
+_MESSAGES: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {13: "entry"},
+}
+"""The fields of onnx.proto3 through which a tensor's external_data is reached, by message and field number."""
+_MAX_DEPTH = 100
 
 
 def external_locations(data: bytes) -> list[str]:
     """Return the `location` of every external tensor in an ONNX file, wherever it is nested.
 
-    Walks the protobuf wire format: an entry {key: "location", value: X} (StringStringEntryProto) is what names a file.
-    A false hit costs a refusal, a miss would cost a file; so every length-delimited field is looked into.
+    Walks protobuf's wire format along the fields of the ONNX schema that lead to tensors: the runtime is not asked, since
+    it opens what it finds, and the onnx package is not loaded, since a device has none. Where an entry gives a key or
+    value twice every combination counts: a false hit costs a refusal, a miss would cost a file.
     """
     found: list[str] = []
-    todo = [memoryview(data)]
+    todo = [("model", memoryview(data), 0)]
     while todo:
-        message = todo.pop()
-        fields = list(_fields(message))
-        texts = {number: bytes(value) for number, value in fields if number in (1, 2) and len(value) < 4096}
-        if texts.get(1) == b"location" and 2 in texts:
-            found.append(texts[2].decode("utf-8", "replace"))
-        todo.extend(value for _, value in fields if b"location" in bytes(value))
+        kind, message, depth = todo.pop()
+        if kind == "entry":
+            texts = [(number, bytes(value)) for number, value in _fields(message)]
+            if (1, b"location") in texts:
+                found += [value.decode("utf-8", "replace") for number, value in texts if number == 2] or [""]
+        elif depth < _MAX_DEPTH:
+            known = _MESSAGES[kind]
+            todo += [(known[number], value, depth + 1) for number, value in _fields(message) if number in known]
     return found
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Yield (number, bytes) of the length-delimited fields of a protobuf message; stop where it is none."""
-    at = 0
+    """Yield (number, bytes) of the length-delimited fields of a protobuf message; groups are skipped, as parsers do, and
+    it stops where this is no message."""
+    at = depth = 0
     while at < len(message):
         tag, at = _varint(message, at)
         kind = tag & 7
@@ -150,8 +189,13 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
             length, at = _varint(message, at)
             if at + length > len(message):
                 return
-            yield tag >> 3, message[at : at + length]
+            if depth == 0:
+                yield (tag & 0xFFFFFFFF) >> 3, message[at : at + length]
             at += length
+        elif kind == 3:
+            depth += 1
+        elif kind == 4 and depth:
+            depth -= 1
         else:
             return
 
