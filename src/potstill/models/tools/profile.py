@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import weakref
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from potstill.models._base import ModelIO
@@ -29,7 +29,8 @@ class Profile:
     """Multiply-accumulates of convolutions and matrix products (attention's too), as PyTorch's FlopCounterMode counts
     them; elementwise work is left out."""
     peak_activation_bytes: int
-    """The most that inputs and outputs take at once, elementwise layers working in place as runtimes do."""
+    """The most that live buffers take at once, each freed after its last reader, elementwise layers working in place where
+    their input ends, as runtimes do."""
 
     def as_dict(self) -> dict[str, int]:
         """Return JSON values."""
@@ -60,41 +61,49 @@ def profile_labeller(labeller: Any, io: ModelIO) -> dict[str, int] | None:
 def _run(module: nn.Module, sample: Tensor) -> tuple[int, int]:
     with FlopCounterMode(display=False) as counter:
         module(sample)
-    with _Liveness(sample) as liveness:
+    with _Recorder(sample) as recorder:
         module(sample)
-    return counter.get_total_flops() // 2, liveness.peak
+    return counter.get_total_flops() // 2, recorder.peak_bytes()
 
 
-class _Liveness(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sums the storages of tensors made since it began that something still refers to."""
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Writes down which buffers each operator reads and makes; a buffer is free after the last operator that reads it,
+    as a runtime plans it, whatever Python still refers to."""
 
     def __init__(self, sample: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = 0
-        self._live: dict[int, list[int]] = {}
-        self._count(sample)
-
-    def _count(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        entry = self._live.setdefault(storage._cdata, [storage.nbytes(), 0])
-        entry[1] += 1
-        weakref.finalize(tensor, self._drop, storage._cdata)
-
-    def _drop(self, key: int) -> None:
-        entry = self._live.get(key)
-        if entry is not None:
-            entry[1] -= 1
-            if entry[1] <= 0:
-                del self._live[key]
+        self._kept = [sample]  # a buffer that is not freed keeps its identity
+        self._bytes = {_buffer(sample): sample.untyped_storage().nbytes()}
+        self._first, self._last = {_buffer(sample): 0}, {_buffer(sample): 0}
+        self._in_place: list[tuple[set[int], int] | None] = [None]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        outputs = [t for t in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(t, Tensor)]
-        for tensor in outputs[:1]:
-            self._count(tensor)
-        total = sum(size for size, _ in self._live.values())
-        name = func.overloadpacket.__name__
-        if name in _IN_PLACE and outputs:
-            total -= outputs[0].untyped_storage().nbytes()
-        self.peak = max(self.peak, total)
+        now = len(self._in_place)
+        reads = {_buffer(t) for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and _buffer(t) in self._bytes}
+        made = [t for t in tree_leaves(out) if isinstance(t, Tensor)][:1]  # others are statistics, or views of it
+        for tensor in made:
+            self._kept.append(tensor)
+            self._bytes.setdefault(_buffer(tensor), tensor.untyped_storage().nbytes())
+            self._first.setdefault(_buffer(tensor), now)
+        for buffer in reads | {_buffer(t) for t in made}:
+            self._last[buffer] = now
+        elementwise = func.overloadpacket.__name__ in _IN_PLACE and made
+        self._in_place.append((reads, _buffer(made[0])) if elementwise else None)
         return out
+
+    def peak_bytes(self) -> int:
+        """Return the most that is live at any operator; an elementwise one writes over an input that ends there."""
+        peak = 0
+        for now, in_place in enumerate(self._in_place):
+            total = sum(size for b, size in self._bytes.items() if self._first[b] <= now <= self._last[b])
+            if in_place is not None:
+                reads, made = in_place
+                ends = any(self._last[b] == now and self._bytes[b] >= self._bytes[made] for b in reads - {made})
+                total -= self._bytes[made] if ends else 0
+            peak = max(peak, total)
+        return peak
+
+
+def _buffer(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
