@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
@@ -39,6 +39,9 @@ class InputSpec(Spec):
 class ModelSpec(Spec, ABC):
     """A family with its width and depth as numbers."""
 
+    channels_last: ClassVar[bool] = False
+    """Trains with channels last in memory, where convolutions run up to 1.8 times as fast on a CPU. Only for families
+    whose forward has no `view` over channels; a user's own module may have one."""
     kind: str
     input: InputSpec = Field(default_factory=InputSpec)
     """Size and normalisation that this model reads."""

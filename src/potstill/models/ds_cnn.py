@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class DsCnnSpec(ModelSpec):
     """DS-CNN (Zhang et al. 2017, arXiv:1711.07128): one convolution, then depthwise-separable blocks, ReLU."""
 
+    channels_last: ClassVar[bool] = True
     kind: Literal["ds-cnn"] = "ds-cnn"
     width: int = Field(default=16, ge=1)
     """Channels after the first convolution; doubled with each halving of the picture if `widen`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -20,6 +20,7 @@ _STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3
 class MobileNetV2Spec(ModelSpec):
     """MobileNetV2 (Sandler et al. 2018, arXiv:1801.04381) with strides for small pictures, ReLU6."""
 
+    channels_last: ClassVar[bool] = True
     kind: Literal["mobilenet-v2"] = "mobilenet-v2"
     width: float = Field(default=0.5, gt=0, le=2)
     """Multiplier of every channel count, rounded to a multiple of 8 (at least 8)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class ResNetSpec(ModelSpec):
     """ResNet for small pictures (He et al. 2015, arXiv:1512.03385, section 4.2): three stages, ReLU."""
 
+    channels_last: ClassVar[bool] = True
     kind: Literal["resnet"] = "resnet"
     depth: Literal[8, 14, 20, 26, 32, 44, 56, 110] = 20
     """Layers: 6 n + 2 for n blocks a stage."""

@@ -116,6 +116,7 @@ class Trainer:
         """
         state, fit = self.state, self.fit
         log = Log(fit.work, state.step) if self.world.rank == 0 else None
+        self.module.train()
         saved_at = time.monotonic()
         with Interruption() as interruption, fit.progress.task(fit.name, fit.num_steps, "steps") as shown:
             shown.resume_at(state.step)
@@ -160,9 +161,8 @@ class Trainer:
 
     def _step(self, step: int) -> Tensor:
         fit, spec = self.fit, self.fit.training
-        torch.manual_seed(rng.seed_of(fit.seed, step, self.world.rank))
+        self.world.seed(rng.seed_of(fit.seed, step, self.world.rank))
         pixels, inputs = self._inputs(step)
-        self.module.train()
         with torch.autocast(self.world.device.type, torch.bfloat16, enabled=spec.precision == "bfloat16"):
             logits = self.module(self.preprocess(pixels))
         inputs.logits_BK = logits.float()
@@ -177,7 +177,8 @@ class Trainer:
                 f"{fit.name}: the loss must stay finite; got {values} at step {step}. The last checkpoint is kept. "
                 "Lower learning_rate, or set clip_norm."
             )
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         total.backward()  # type: ignore[no-untyped-call]
         self.world.sum_gradients(self.parameters)
         if spec.clip_norm is not None:

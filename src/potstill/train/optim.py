@@ -20,9 +20,9 @@ def build_optimizer(spec: TrainSpec, parameters: Iterable[nn.Parameter]) -> torc
     ]
     groups = [g for g in groups if g["params"]]
     if spec.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=(spec.momentum, 0.999), foreach=True)
+        return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=(spec.momentum, 0.999), fused=True)
     return torch.optim.SGD(
-        groups, lr=spec.learning_rate, momentum=spec.momentum, nesterov=spec.momentum > 0, foreach=True
+        groups, lr=spec.learning_rate, momentum=spec.momentum, nesterov=spec.momentum > 0, fused=True
     )
 
 

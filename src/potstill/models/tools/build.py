@@ -11,13 +11,15 @@ from potstill.models._base import ModelIO, ModelSpec
 if TYPE_CHECKING:
     from torch import nn
 
+    from potstill.models.tools.preprocess import Preprocess
+
 
 @dataclass(frozen=True)
 class NewModel:
     """A module with its preprocessing. `io` is at the model's own input size."""
 
     module: nn.Module
-    preprocess: nn.Module
+    preprocess: Preprocess
     io: ModelIO
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -43,4 +45,14 @@ def new_model(spec: ModelSpec, io: ModelIO, data_mean: Sequence[float], data_std
     module = spec.build(io)
     if spec.weights is not None:
         load_weights(module, spec.weights, f"{spec.kind}.weights")
-    return NewModel(module, Preprocess(size, mean, std), io, mean, std)
+    return NewModel(*laid_out(spec, module, Preprocess(size, mean, std)), io, mean, std)
+
+
+def laid_out(spec: ModelSpec, module: nn.Module, preprocess: Preprocess) -> tuple[nn.Module, Preprocess]:
+    """Return both in the memory layout that the family runs fastest in."""
+    if spec.channels_last:
+        import torch
+
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        preprocess.memory_format = torch.channels_last
+    return module, preprocess

@@ -61,6 +61,7 @@ class Preprocess(nn.Module):
     def __init__(self, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.size = size
+        self.memory_format = torch.contiguous_format
         self.normalise = Normalise(mean, std)
 
     def resize(self, pixels_BCHW: Tensor) -> Tensor:
@@ -77,4 +78,4 @@ class Preprocess(nn.Module):
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
         """[B, C, H, W] in [0, 1] at the data's size -> [B, C, H', W'] as the model reads it."""
         out: Tensor = self.normalise(self.resize(pixels_BCHW))
-        return out
+        return out.contiguous(memory_format=self.memory_format)

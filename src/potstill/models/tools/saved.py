@@ -18,6 +18,7 @@ from potstill.core.errors import ShapeError, StoreError, nearest
 from potstill.core.hashing import digest_bytes
 from potstill.models import AnyModel
 from potstill.models._base import ModelIO, ModelSpec
+from potstill.models.tools.build import laid_out
 from potstill.models.tools.preprocess import Preprocess
 
 WEIGHTS, CARD = "student.safetensors", "student.json"
@@ -82,7 +83,7 @@ def load_model(folder: Path) -> LoadedModel:
         preprocess = Preprocess((io.height, io.width), card["mean"], card["std"])
     except (OSError, KeyError, TypeError, ValidationError) as err:
         raise StoreError(f"{folder}: must hold a saved model ({CARD}, {WEIGHTS}); got {err}.") from err
-    module = spec.build(io)
+    module, preprocess = laid_out(spec, spec.build(io), preprocess)
     load_weights(module, folder / WEIGHTS, str(folder / WEIGHTS))
     return LoadedModel(module.eval(), preprocess.eval(), spec, io, list(card["classes"]))
 
