@@ -61,10 +61,13 @@ class World:
             start += p.numel()
 
     def same_buffers(self, module: nn.Module) -> None:
-        """Give every process the buffers (BatchNorm statistics) of rank 0."""
-        if self.size > 1:
-            for buffer in module.buffers():
-                dist.broadcast(buffer, src=0)
+        """Give every process the floating buffers (BatchNorm statistics) of rank 0, in one message; counters agree."""
+        buffers = [b for b in module.buffers() if b.is_floating_point()] if self.size > 1 else []
+        if buffers:
+            flat = torch.cat([b.reshape(-1) for b in buffers])
+            dist.broadcast(flat, src=0)
+            for buffer, part in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+                buffer.copy_(part.view(buffer.shape))
 
     def agree(self, flag: bool) -> bool:
         """Return rank 0's answer on every process."""
