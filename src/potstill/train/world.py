@@ -66,7 +66,7 @@ class World:
         if buffers:
             flat = torch.cat([b.reshape(-1) for b in buffers])
             dist.broadcast(flat, src=0)
-            for buffer, part in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+            for buffer, part in zip(buffers, torch.split(flat, [b.numel() for b in buffers]), strict=True):
                 buffer.copy_(part.view(buffer.shape))
 
     def agree(self, flag: bool) -> bool:
