@@ -1,0 +1,452 @@
+"""A ledger of trainings: where do soft labels gain, where do they lose, and by how much?
+
+Usage:
+    python benchmarks/gain.py run [--only TASK ...] [--hours H] [--processes 2] [--ledger FILE]
+    python benchmarks/gain.py plan          # what there is to do, and how much of it is done
+    python benchmarks/gain.py table         # writes docs/results/gain.md and gain.json from the ledger
+
+Each finished training is one line of docs/results/gain.jsonl. A training that is in the ledger is never done again, so
+`run` can be stopped at any time and goes on where it was; artifacts are kept in POTSTILL_CACHE. Fashion-MNIST needs the
+Debian package dataset-fashion-mnist, CIFAR-10 needs POTSTILL_DATA; where they are missing this says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parent.parent
+LEDGER = ROOT / "docs" / "results" / "gain.jsonl"
+SOURCES = {"fashion-mnist": "/usr/share/datasets/fashion-mnist", "cifar10": "${POTSTILL_DATA}/cifar10/test.parquet"}
+
+
+def _soft(temperature: Any, **more: Any) -> dict[str, Any]:
+    return {"kind": "soft-label", "temperature": temperature, **more}
+
+
+def _fall(kind: str) -> dict[str, Any]:
+    return {"kind": kind, "start": 4.0, "end": 1.0}
+
+
+ARMS: dict[str, list[dict[str, Any]]] = {
+    "hard-label": [{"kind": "hard-label"}],
+    "label-smoothing": [{"kind": "hard-label", "smoothing": 0.1}],
+    "hard-pseudo-label": [{"kind": "hard-pseudo-label"}],
+    "T=1": [_soft(1.0)],
+    "T=2": [_soft(2.0)],
+    "T=4": [_soft(4.0)],
+    "standardised T=2": [_soft(2.0, standardize=True)],
+    "logit-mse": [{"kind": "logit-mse"}],
+    "0.9 T=2 + 0.1 hard": [_soft(2.0, weight=0.9), {"kind": "hard-label", "weight": 0.1}],
+    "0.9 T=4 + 0.1 hard": [_soft(4.0, weight=0.9), {"kind": "hard-label", "weight": 0.1}],
+    "T 4→1 linear": [_soft(_fall("linear"))],
+    "T 4→1 exponential": [_soft(_fall("exponential"))],
+}
+MAIN = tuple(ARMS)[:9]
+CORE = ("hard-label", "T=1", "T=2", "T=4", "standardised T=2", "logit-mse")
+SCHEDULES = ("T 4→1 linear", "T 4→1 exponential")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set with its teacher and how students are trained on it."""
+
+    data: dict[str, Any]
+    augment: list[dict[str, Any]]
+    teacher: dict[str, Any]
+    students: tuple[dict[str, Any], ...]
+    training: dict[str, Any]
+    few: int
+    """Labels where they are few, validation included."""
+    views: int
+    new_splits: bool = False
+    """Replicate r draws split r and trains its own teacher, instead of only another seed."""
+
+
+def _ds_cnn(width: int, depth: int, downsample: int, stem_stride: int = 1) -> dict[str, Any]:
+    return {"kind": "ds-cnn", "width": width, "depth": depth, "downsample": downsample, "stem_stride": stem_stride}
+
+
+TASKS = {
+    "digits": Task(
+        data={"kind": "digits", "validation": 0.1, "test": 0.35},
+        augment=[{"kind": "shift", "pixels": 1}],
+        teacher={"kind": "train", "model": {"kind": "resnet", "depth": 8, "width": 16},
+                 "training": {"epochs": 30, "batch_size": 32, "evaluate_every": 30}},
+        students=(_ds_cnn(12, 1, 0), _ds_cnn(8, 2, 1), _ds_cnn(16, 3, 1)),
+        training={"epochs": 40, "batch_size": 64, "learning_rate": 0.01},
+        few=200, views=8, new_splits=True,
+    ),
+    "fashion-mnist": Task(
+        data={"kind": "idx", "path": SOURCES["fashion-mnist"], "limit": 5000,
+              "classes": ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot"]},
+        augment=[{"kind": "shift", "pixels": 2}, {"kind": "flip"}],
+        teacher={"kind": "train", "model": {"kind": "resnet", "depth": 8, "width": 16},
+                 "training": {"epochs": 15, "batch_size": 128, "learning_rate": 0.005, "evaluate_every": 15}},
+        students=(_ds_cnn(8, 3, 1, 2), _ds_cnn(16, 3, 1, 2), _ds_cnn(32, 3, 1, 2)),
+        training={"epochs": 12, "batch_size": 128, "learning_rate": 0.01},
+        few=750, views=4,
+    ),
+    "cifar10": Task(
+        data={"kind": "parquet", "train": "${POTSTILL_DATA}/cifar10/train.parquet",
+              "test_file": SOURCES["cifar10"], "limit": 4000, "overlap": "drop",
+              "classes": ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]},
+        augment=[{"kind": "shift", "pixels": 4}, {"kind": "flip"}],
+        teacher={"kind": "zoo", "model": {
+            "kind": "resnet", "depth": 20, "shortcut": "pad",
+            "weights": "${POTSTILL_DATA}/models/cifar10_resnet/resnet20.safetensors",
+            "input": {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}}},
+        students=(_ds_cnn(8, 3, 1, 2), _ds_cnn(16, 3, 1, 2), _ds_cnn(32, 3, 1, 2)),
+        training={"epochs": 15, "batch_size": 128, "learning_rate": 0.01},
+        few=600, views=4,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training: a cell (task, share of labels, student, length), an arm, a replicate."""
+
+    task: str
+    share: str
+    """all; few: the teacher saw every label (or is foreign); few-own: it saw those few only."""
+    student: int
+    arm: str
+    replicate: int
+    times: int = 1
+    """Epochs as a multiple of the task's."""
+    views: int | None = None
+    """Labelled views; None takes the task's."""
+
+    @property
+    def cell(self) -> str:
+        """Name what is compared within."""
+        more = f" ×{self.times}" if self.times > 1 else ""
+        return f"{self.task} {self.share} {self.student}{more}"
+
+    @property
+    def label(self) -> str:
+        """Name the arm, and how many views if not the usual number."""
+        return self.arm if self.views is None else f"{self.arm}, {self.views} views"
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the recipe in which the arm is the student."""
+        task = TASKS[self.task]
+        split = {"split_seed": self.replicate} if task.new_splits else {}
+        few = {} if self.share == "all" else {"labelled": task.few}
+        hidden = {"labels": "all"} if self.share == "few" and task.teacher["kind"] == "train" else {}
+        epochs = task.training["epochs"] * self.times
+        training = {**task.training, "epochs": epochs, "evaluate_every": epochs}  # validation decides nothing here
+        first = self.replicate if task.new_splits else 0
+        return {
+            "name": self.task,
+            "data": {**task.data, **split, **few},
+            "augment": task.augment,
+            "teacher": {**task.teacher, **hidden},
+            "labels": {"views": self.views or task.views, "codec": {"kind": "float16"}},
+            "student": task.students[self.student],
+            "steps": [{"kind": "distill", "objectives": ARMS[self.arm], "training": training}],
+            "controls": [],
+            "seed": first,
+            "seeds": self.replicate - first + 1,
+            "export": [],
+        }
+
+    @property
+    def id(self) -> str:
+        """Name this training by everything that decides it, but for source and machine."""
+        from potstill.core.hashing import digest_json
+
+        return digest_json([self.recipe(), self.replicate])[:16]
+
+
+def plan(only: list[str] | None = None) -> list[Training]:
+    """Return every training, the most telling and cheapest first."""
+    out: list[Training] = []
+
+    def grid(task: str, replicates: range, arms: tuple[str, ...], shares: tuple[str, ...] = ("few", "all"),
+             students: tuple[int, ...] = (0, 1, 2), **more: Any) -> None:  # fmt: skip
+        out.extend(
+            Training(task, share, student, arm, r, **more)
+            for r in replicates for student in students for share in shares for arm in arms
+        )  # fmt: skip
+
+    few, small = ("few",), (0, 1)
+    grid("digits", range(1), MAIN)
+    grid("fashion-mnist", range(1), CORE, students=small)
+    grid("digits", range(1, 3), MAIN)
+    grid("fashion-mnist", range(3), CORE, students=small)
+    grid("cifar10", range(3), CORE, students=small)
+    grid("fashion-mnist", range(3), CORE)
+    grid("digits", range(3), SCHEDULES)
+    grid("digits", range(3, 10), (*MAIN, *SCHEDULES))
+    # A teacher that knows no more labels than the student: is it the hidden labels that help?
+    grid("digits", range(5), ("hard-label", "T=1", "T=2", "T=4"), ("few-own",))
+    # Long and patient (Beyer et al. 2022): four times the epochs, with the usual few views or one for each pass.
+    grid("digits", range(5), ("hard-label", "T=1", "T=2"), few, times=4)
+    grid("digits", range(5), ("T=1", "T=2"), few, times=4, views=160)
+    grid("cifar10", range(3), CORE)
+    grid("fashion-mnist", range(3), (*MAIN, *SCHEDULES), few, students=small)
+    grid("fashion-mnist", range(3), ("hard-label", "T=1", "T=2", "T=4"), ("few-own",), students=small)
+    grid("fashion-mnist", range(3, 10), ("hard-label", "T=1", "T=2", "T=4"))
+    grid("cifar10", range(3, 10), ("hard-label", "T=1", "T=2", "T=4"))
+    for task, source in SOURCES.items():
+        if not Path(os.path.expandvars(source)).exists():
+            print(f"{task}: left out, {source} is not here", file=sys.stderr)
+            out = [t for t in out if t.task != task]
+    return [t for t in dict.fromkeys(out) if not only or t.task in only]
+
+
+def pack(bits_N: NDArray[Any]) -> str:
+    """Return a row of small unsigned integers as text: 0 and 1 as bits, others as bytes; deflated, base 64."""
+    raw = np.packbits(bits_N.astype(bool)) if bits_N.max(initial=0) <= 1 else bits_N.astype(np.uint8)
+    return base64.b64encode(zlib.compress(raw.tobytes(), 9)).decode()
+
+
+def unpack(text: str, num: int) -> NDArray[np.uint8]:
+    """Return what `pack` was given, num values."""
+    raw = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
+    return raw if len(raw) == num else np.unpackbits(raw)[:num]
+
+
+def read(ledger: Path) -> list[dict[str, Any]]:
+    """Return the ledger's whole lines."""
+    if not ledger.exists():
+        return []
+    return [json.loads(line) for line in ledger.read_text().split("\n")[:-1] if line]
+
+
+def append(ledger: Path, entry: dict[str, Any]) -> None:
+    """Add one line, at once or not at all as far as other processes see; a torn last line is ended first."""
+    ledger.parent.mkdir(parents=True, exist_ok=True)
+    with ledger.open("a+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0, os.SEEK_END)
+        end = file.tell()
+        if end:
+            file.seek(end - 1)
+            if file.read(1) != b"\n":
+                whole = ledger.read_bytes().rfind(b"\n") + 1
+                file.truncate(whole)
+        file.write(json.dumps(entry, ensure_ascii=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def claim(folder: Path, name: str) -> Iterator[bool]:
+    """Hold `name` if no other process does; a lock that its process's end gives back."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / name).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+class Bench:
+    """Does trainings and writes them down."""
+
+    def __init__(self, ledger: Path) -> None:
+        from potstill.core.fingerprint import environment
+        from potstill.core.hashing import digest_json
+        from potstill.pipeline.cache import ArtifactCache, default_root
+        from potstill.stages import RunOptions
+
+        self.ledger, self.cache = ledger, ArtifactCache(default_root())
+        self.options = RunOptions(cache=self.cache.root, threads=1)
+        changed = "+changes" if _git("status", "--porcelain", "--", "src") else ""
+        self.commit = _git("log", "-1", "--format=%h", "--", "src") + changed
+        self.machine = {"environment": environment(), "fingerprint": self.options.fingerprint()}
+        self.machine_id = digest_json(self.machine)[:12]
+
+    def done(self) -> set[str]:
+        """Return ids in the ledger."""
+        return {entry["id"] for entry in read(self.ledger)}
+
+    def run(self, training: Training) -> bool:
+        """Do one training unless another process is at it or at its teacher; return whether a line was added."""
+        from potstill.core.progress import Progress
+        from potstill.pipeline.execute import Executor
+        from potstill.pipeline.graph import build, last_step
+        from potstill.recipe.model import Recipe
+
+        claims = self.cache.root / "claims"
+        with claim(claims, training.id) as mine:
+            if not mine or training.id in self.done():
+                return False
+            recipe = Recipe.model_validate(training.recipe())
+            graph = build(recipe, self.cache.digests)
+            executor = Executor(graph, self.cache, self.options, Progress("quiet"))
+            names = [n for n in ("prepare", "teach", "label", "evaluate/teacher") if n in graph.nodes]
+            with claim(claims, f"cell-{graph.nodes['prepare'].key[:16]}") as alone:
+                if not alone and not all(self.cache.has(graph.nodes[n].key) for n in names):
+                    return False
+                for name in names:
+                    executor.run(graph.nodes[name])
+            self._note_machine()
+            self._note_teacher(training, graph)
+            step, evaluated = (
+                last_step(graph, "student", training.replicate),
+                f"evaluate/student/seed{training.replicate}",
+            )
+            for name in (step, evaluated):
+                executor.run(graph.nodes[name])
+            self._note(training, graph, step, evaluated)
+        return True
+
+    def _note(self, training: Training, graph: Any, step: str, evaluated: str) -> None:
+        from potstill.core import artifact
+
+        made = artifact.manifest(self.cache.path(graph.nodes[step].key))
+        task, spec = TASKS[training.task], graph.nodes[step].spec
+        correct = self._correct(graph, evaluated)
+        append(self.ledger, {
+            "type": "training", "id": training.id, "cell": training.cell, "task": training.task,
+            "share": training.share, "labels": task.few if training.share != "all" else "all",
+            "split_seed": graph.recipe.data.split_seed, "student": task.students[training.student],
+            "params": made["facts"]["profile"]["params"], "arm": training.label, "seed": training.replicate,
+            "epochs": spec.training.epochs, "batch_size": spec.training.batch_size,
+            "learning_rate": spec.training.learning_rate, "steps": made["facts"]["steps"],
+            "views": training.views or task.views, "rows": len(correct), "accuracy": round(float(correct.mean()), 6),
+            "correct": pack(correct), "seconds": made["seconds"], "key": graph.nodes[step].key[:16],
+            "teacher": graph.nodes["teach"].key[:16], "commit": self.commit, "machine": self.machine_id,
+            "date": _now(),
+        })  # fmt: skip
+
+    def _note_teacher(self, training: Training, graph: Any) -> None:
+        """Write down how good the teacher is on the test rows, and on which quarter of them it is how sure."""
+        from potstill.core import artifact
+        from potstill.core.tensorfile import open_arrays
+        from potstill.tasks._stats import softmax
+
+        key = graph.nodes["teach"].key[:16]
+        with claim(self.cache.root / "claims", f"teacher-{key}") as mine:
+            if not mine or key in self.done():
+                return
+            node = graph.nodes["evaluate/teacher"]
+            logits = np.asarray(open_arrays(self.cache.path(node.key) / "outputs.safetensors")["outputs"])
+            p = softmax(logits)
+            entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
+            quarter = np.argsort(np.argsort(entropy, kind="stable"), kind="stable") * 4 // len(entropy)
+            taught = artifact.manifest(self.cache.path(graph.nodes["teach"].key))
+            correct = self._correct(graph, node.name)
+            append(self.ledger, {
+                "type": "teacher", "id": key, "task": training.task, "share": training.share,
+                "split_seed": graph.recipe.data.split_seed, "spec": TASKS[training.task].teacher,
+                "saw_hidden_labels": taught["facts"]["saw_hidden_labels"], "rows": len(correct),
+                "params": (taught["facts"]["profile"] or {}).get("params"),
+                "accuracy": round(float(correct.mean()), 6), "correct": pack(correct),
+                "uncertainty_quarter": pack(quarter), "seconds": taught["seconds"], "date": _now(),
+            })  # fmt: skip
+
+    def _note_machine(self) -> None:
+        if self.machine_id not in self.done():
+            append(self.ledger, {"type": "machine", "id": self.machine_id, **self.machine, "date": _now()})
+
+    def _correct(self, graph: Any, node: str) -> NDArray[Any]:
+        from potstill.core.tensorfile import open_arrays
+        from potstill.data.dataset import Dataset
+
+        test = Dataset.open(self.cache.path(graph.nodes["prepare"].key)).splits["test"]
+        outputs = np.asarray(open_arrays(self.cache.path(graph.nodes[node].key) / "outputs.safetensors")["outputs"])
+        return np.asarray(graph.recipe.task.correct(outputs, np.asarray(test.labels)))
+
+
+def _git(*args: str) -> str:
+    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def work(ledger: Path, only: list[str] | None, until: float) -> None:
+    """Do what is missing, in order, until the time is up; go round again for what another process was at."""
+    bench, todo, failed = Bench(ledger), plan(only), set[str]()
+    while todo and time.time() < until:
+        did = False
+        done = bench.done() | failed
+        todo = [t for t in todo if t.id not in done]
+        for training in todo:
+            if time.time() > until:
+                return
+            try:
+                if bench.run(training):
+                    did = True
+                    print(f"{_now()} {training.cell} {training.arm} r{training.replicate}", flush=True)
+                    break  # from the top again: what another process made possible comes first
+            except KeyboardInterrupt:  # asked to end: the training in hand has saved its state
+                sys.exit(130)
+            except Exception:
+                traceback.print_exc()
+                failed.add(training.id)
+        if not did:
+            time.sleep(1)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Start the workers, one thread each."""
+    from potstill.pipeline.cache import default_root
+
+    until = time.time() + args.hours * 3600
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    command = [sys.executable, __file__, "work", "--until", str(until), "--ledger", str(args.ledger)]
+    command += ["--only", *args.only] if args.only else []
+    print(f"ledger {args.ledger}, cache {default_root()}, {args.processes} processes", flush=True)
+    children = [subprocess.Popen(command, env=env) for _ in range(args.processes)]
+    try:
+        for child in children:
+            child.wait()
+    finally:
+        for child in children:
+            child.terminate()
+
+
+def main() -> None:
+    """Read the arguments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=("run", "work", "plan", "table"))
+    parser.add_argument("--only", nargs="*", choices=sorted(TASKS))
+    parser.add_argument("--hours", type=float, default=24.0)
+    parser.add_argument("--until", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--ledger", type=Path, default=LEDGER)
+    args = parser.parse_args()
+    if args.command == "run":
+        run(args)
+    elif args.command == "work":
+        work(args.ledger, args.only, args.until)
+    elif args.command == "plan":
+        done = {entry["id"] for entry in read(args.ledger)}
+        todo = plan(args.only)
+        for cell in dict.fromkeys(t.cell for t in todo):
+            mine = [t for t in todo if t.cell == cell]
+            print(f"{cell:26} {sum(t.id in done for t in mine):4} of {len(mine)}")
+    else:
+        import _gain_table
+
+        _gain_table.write(args.ledger)
+
+
+if __name__ == "__main__":
+    main()
