@@ -34,26 +34,37 @@ def build(run: Path, samples: bool = True) -> Path:
 
 
 def verdict_table(results: dict[str, Any], width: int = 80) -> Table:
-    """Return teacher, student and controls beside one another, for a terminal of `width` characters."""
+    """Return teacher, student and controls beside one another, with as many columns as `width` characters hold."""
+    from rich.console import Console
+
+    columns = [("params", "params"), ("macs", "MACs"), ("latency", "latency"), ("size", "file")]
+    wide = Console(width=1000)
+    for num in range(len(columns), 0, -1):
+        table = _table(results, dict(columns[:num]))
+        if wide.measure(table).maximum <= width:
+            return table
+    return _table(results, {})
+
+
+def _table(results: dict[str, Any], columns: dict[str, str]) -> Table:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     from potstill.report._say import STYLES, rows
 
-    extra = {"params": "params"}
-    if width >= 110:
-        extra |= {"macs": "MACs", "size": "file", "latency": "latency"}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=escape(results["name"]), title_justify="left")
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), title=escape(results["name"]),
+        title_justify="left",
+    )  # fmt: skip
     table.add_column("", no_wrap=True)
-    for column in ("accuracy, 95 %", *extra.values()):
-        table.add_column(column, justify="right", no_wrap=True)
-    table.add_column("student over it, points")
+    for column in ("accuracy, 95 %", *columns.values(), "gain over it"):
+        table.add_column(column, justify="right", no_wrap=bool(columns))  # where nothing fits, better wrapped than cut
+    table.add_column("verdict", no_wrap=True)
     for row in rows(results):
-        style = STYLES.get(row["verdict"].replace("-", " "), "default")
-        name = f"  {row['name']}" if row["control"] else f"[bold]{row['name']}[/]"
-        cells = [escape(row[k]) for k in ("accuracy", *extra)]
-        table.add_row(name, *cells, f"[{style}]{escape(row['gain'])}[/]" if row["gain"] else "")
+        name = f"  {escape(row['name'])}" if row["control"] else f"[bold]{row['name']}[/]"
+        verdict = f"[{STYLES[row['verdict']]}]{row['verdict']}[/]" if row["verdict"] else ""
+        table.add_row(name, *(escape(row[k]) for k in ("accuracy", *columns, "points")), verdict)
     return table
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,12 @@ from potstill.report import _say as say
 
 _HERE = Path(__file__).parent
 _MANY_CLASSES = 30
+"""Classes beyond which only the worst are drawn."""
+_NUMBERED_CLASSES = 18
+"""Classes beyond which a cell of the confusion is too small for its number."""
+_SMALL_PIXELS = 64
+"""Pictures up to this side are drawn in whole pixels."""
+_COLOURS = {"gain": "var(--good)", "loss": "var(--bad)", "no gain": "var(--even)", "unresolved": "var(--open)"}
 
 
 def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
@@ -23,6 +31,7 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         run: folder that holds its pictures.
         samples: show them.
     """
+    notes = results.get("notes") or []
     html: str = _template("page.html").render(
         r=results,
         css=(_HERE / "page.css").read_text(),
@@ -30,21 +39,32 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         rows=say.rows(results),
         tiles=_tiles(results),
         gains=_gain_chart(results),
+        spread=_spread_chart(results),
+        steps=_steps(results),
         curves=_curves(results),
+        terms=_terms(results),
         per_class=_per_class(results),
         confusion=_confusion(results),
         pairs=_worst_pairs(results),
         calibration=_calibration(results),
         pictures=_pictures(results, run) if samples else [],
-        notes=[n for n in results.get("notes") or [] if n["level"] == "caution"],
-        small_notes=[n for n in results.get("notes") or [] if n["level"] != "caution"],
+        small_pixels=max(((results.get("data") or {}).get("image_shape") or [0])[:2]) <= _SMALL_PIXELS,
+        notes=[n["text"] for n in notes if n["level"] == "caution"],
+        small_notes=[n["text"] for n in notes if n["level"] != "caution"],
+        many_classes=_MANY_CLASSES,
     )
     return html
 
 
 def card(results: dict[str, Any]) -> str:
     """Return the model card in Markdown."""
-    text: str = _template("card.md").render(r=results, sentence=say.sentence(results), rows=say.rows(results))
+    text: str = _template("card.md").render(
+        r=results,
+        sentence=say.sentence(results),
+        rows=say.rows(results),
+        student=(results.get("models") or {}).get("student") or {},
+        artifacts=results.get("artifacts") or [],
+    )
     return text
 
 
@@ -54,110 +74,167 @@ def _template(name: str) -> Any:
 
     env = Environment(
         loader=FileSystemLoader(_HERE), autoescape=name.endswith(".html"), undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     env.filters |= {
         "percent": say.percent, "interval": say.with_interval, "bytes": human_bytes, "count": human_count,
-        "seconds": human_seconds, "ms": say.milliseconds, "svg": Markup,
+        "seconds": human_seconds, "ms": say.milliseconds, "number": say.number, "moment": say.moment,
+        "typeset": say.typeset, "plain": _plain, "svg": Markup,
     }  # fmt: skip
     return env.get_template(name)
 
 
-def _tiles(results: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return (figure, name, remark) for the head of the page."""
-    models, artifact = results.get("models") or {}, next(iter(results.get("artifacts") or []), None)
+def _plain(text: str) -> str:
+    """Return text that Markdown shows as it is, in one line and in one cell of a table."""
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", " ".join(text.split()))
+
+
+def _first(items: Iterable[Any] | None) -> dict[str, Any]:
+    return next(iter(items or []), None) or {}
+
+
+def _tiles(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Return (name, figure, remark, CSS class of the remark) for the head of the page."""
+    models, artifact = results.get("models") or {}, _first(results.get("artifacts"))
     teacher, student = models.get("teacher") or {}, models.get("student") or {}
-    arm = next(iter(results.get("arms") or []), None)
+    arm, gain = _first(results.get("arms")), say.headline_gain(results)
     tiles = []
     if arm:
         theirs = (results.get("teacher") or {}).get("accuracy")
-        tiles.append((say.percent(arm["accuracy"]["value"]), "accuracy of the student",
-                      f"teacher {say.percent(theirs['value'])}" if theirs else ""))  # fmt: skip
-    gain = next(iter(results.get("gains") or []), None)
+        remark = f"teacher {say.percent(theirs['value'])}" if theirs else ""
+        tiles.append(("accuracy", say.percent(arm["accuracy"]["value"]), remark, ""))
     if gain:
-        tiles.append((f"{gain['points']:+.1f}", f"points over {gain['control']}", say.WORDS[gain["verdict"]]))
-    if student.get("params"):
-        smaller = say.times(teacher.get("params"), student["params"])
-        tiles.append(
-            (human_count(student["params"]), "parameters", f"{smaller} fewer than the teacher" if smaller else "")
-        )
-    if student.get("macs"):
-        fewer = say.times(teacher.get("macs"), student["macs"])
-        tiles.append((human_count(student["macs"]), "multiply-accumulates", f"{fewer} fewer" if fewer else ""))
+        name, kind = f"gain over {gain['control']}", gain["verdict"].replace(" ", "-")
+        tiles.append((name, f"{say.typeset(say.signed(gain['points']))} points", gain["verdict"], f"pill {kind}"))
+    for name, key in (("parameters", "params"), ("MACs", "macs")):
+        if student.get(key):
+            remark = say.against(teacher.get(key), student[key], "fewer", "more")
+            tiles.append((name, human_count(student[key]), remark, ""))
     if artifact:
-        ratio = artifact.get("latency_ratio")
-        faster = f"{1 / ratio['value']:.1f}× faster than the teacher" if ratio and ratio["value"] else "measured here"
-        tiles.append((say.milliseconds(artifact["latency_ms"]["median"]), "a picture, one thread", faster))
-        tiles.append((human_bytes(artifact["bytes"]), f"{artifact['format'].upper()} file", "parity checked"))
+        ours, theirs = artifact["latency_ms"]["median"], (artifact.get("teacher_latency_ms") or {}).get("median")
+        remark = say.against(theirs, ours, "faster", "slower") or "measured here"
+        tiles.append(("latency", say.milliseconds(ours), remark, ""))
+        remark = say.against(teacher.get("file_bytes"), artifact["bytes"], "smaller", "bigger")
+        tiles.append((f"{artifact['format'].upper()} file", human_bytes(artifact["bytes"]), remark, ""))
     return tiles
 
 
 def _gain_chart(results: dict[str, Any]) -> str:
+    from potstill.verify.gain import MARGIN
+
     rows = [
-        (g["control"], g["points"], g["low"], g["high"], g["verdict"].replace(" ", "-"))
+        charts.Interval(g["control"], g["points"], g["low"], g["high"], g["per_seed"], _COLOURS[g["verdict"]])
         for g in results.get("gains") or []
     ]
-    return charts.intervals("Gain of the student over each control, in points with 95 % intervals", rows, 0.3)
+    return charts.intervals("Gain of the student over each control, in points", rows, "points", band=MARGIN)
+
+
+def _spread_chart(results: dict[str, Any]) -> str:
+    """Return the accuracy of each arm and of the teacher, seed by seed."""
+    rows = []
+    theirs = (results.get("teacher") or {}).get("accuracy")
+    if theirs:
+        rows.append(charts.Interval("teacher", theirs["value"], theirs["low"], theirs["high"], [], charts.TEACHER))
+    for arm, colour in zip(results.get("arms") or [], cycle(charts.SERIES), strict=False):
+        found = arm["accuracy"]
+        rows.append(charts.Interval(arm["name"], found["value"], found["low"], found["high"], arm["per_seed"], colour))
+    return charts.intervals("Test accuracy of teacher, student and controls", rows, "test accuracy", percent=True)
+
+
+def _steps(results: dict[str, Any]) -> str:
+    arms = results.get("arms") or []
+    found = {a["steps"] for a in arms}
+    if not found:
+        return ""
+    if len(found) == 1:
+        return (
+            f"{'Each of the arms' if len(arms) > 1 else 'The student'} was trained for {found.pop():,} optimiser steps."
+        )
+    return "Optimiser steps: " + ", ".join(f"{a['name']} {a['steps']:,}" for a in arms) + "."
 
 
 def _curves(results: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return (heading, chart) pairs of what training logged."""
-    curves = results.get("curves") or {}
-    validation: list[charts.Line] = []
-    for i, (arm, seeds) in enumerate(curves.items()):
-        colour = charts.SERIES[i % len(charts.SERIES)]
-        lines = [
-            [(r["epoch"], r["validation"]) for r in records if r.get("validation") is not None]
-            for records in seeds.values()
-        ]
-        validation += [charts.Line(arm, points, colour, thin=True) for points in lines if len(lines) > 1]
-        validation.append(charts.Line(arm, _mean(lines), colour))
-    out = [("Validation accuracy", charts.lines("Validation accuracy by epoch", validation, "epoch", percent=True))]
-    records: list[dict[str, Any]] = next(iter((curves.get("student") or {}).values()), [])
-    names = list(records[0]["terms"]) if records else []
-
-    def series(field: str) -> list[charts.Line]:
-        return [
-            charts.Line(name, [(r["epoch"], r["terms"][name][field]) for r in records if r["terms"][name].get(field) is not None],
-                        charts.SERIES[i % len(charts.SERIES)])
-            for i, name in enumerate(names)
-        ]  # fmt: skip
-
-    fields = (("Loss of each term", "loss"), ("Weight of each term", "weight"), ("Temperature", "temperature"),
-              ("Share of the gradient at the logits", "share"))  # fmt: skip
-    for heading, field in fields:
-        chart = [line for line in series(field) if line.points]
-        out.append((heading, charts.lines(heading, chart, "epoch", from_zero=True)))
-    rate = [charts.Line("learning rate", [(r["epoch"], r["learning_rate"]) for r in records], charts.SERIES[0])]
-    out.append(("Learning rate", charts.lines("Learning rate", rate, "epoch", from_zero=True)))
+    """Return (heading, chart) pairs of what training logged; a weight or temperature that never changes has none."""
+    log, names = _student_log(results)
+    rows = ((results.get("data") or {}).get("rows") or {}).get("validation")
+    out = [(f"Validation accuracy, {rows:,} rows" if rows else "Validation accuracy", _validation_chart(results))]
+    of_one = f"student, seed {next(iter((results.get('curves') or {}).get('student') or {}), '')}"
+    for field, heading in (("loss", "Loss of each term"), ("weight", "Weight of each term"),
+                           ("temperature", "Temperature"), ("share", "Share of the gradient at the logits")):  # fmt: skip
+        series = [charts.Line(n, _field(log, n, field), c) for n, c in zip(names, cycle(charts.SERIES), strict=False)]
+        if field in ("loss", "share") or any(len({y for _, y in line.points}) > 1 for line in series):
+            chart = charts.lines(heading, series, percent=field == "share", from_zero=True)
+            out.append((f"{heading}, {of_one}", chart))
+    rate = charts.Line("learning rate", [(r["epoch"], r["learning_rate"]) for r in log], charts.SERIES[0])
+    out.append((f"Learning rate, {of_one}", charts.lines("learning rate", [rate], from_zero=True)))
     return [(heading, chart) for heading, chart in out if chart]
 
 
+def _validation_chart(results: dict[str, Any]) -> str:
+    lines: list[charts.Line] = []
+    for (arm, seeds), colour in zip((results.get("curves") or {}).items(), cycle(charts.SERIES), strict=False):
+        points = [
+            [(float(r["epoch"]), float(r["validation"])) for r in log if r.get("validation") is not None]
+            for log in seeds.values()
+        ]
+        lines.append(charts.Line(arm, _mean(points), colour))
+        lines += [charts.Line(arm, p, colour, thin=True) for p in points if len(points) > 1]
+    return charts.lines("validation accuracy", lines, percent=True, settled=True)
+
+
+def _student_log(results: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the records of the student's first seed, and the names of its terms."""
+    log: list[dict[str, Any]] = next(iter(((results.get("curves") or {}).get("student") or {}).values()), [])
+    return log, list(log[0]["terms"]) if log else []
+
+
+def _field(log: Sequence[dict[str, Any]], term: str, field: str) -> list[tuple[float, float]]:
+    return [(r["epoch"], r["terms"][term][field]) for r in log if r["terms"][term].get(field) is not None]
+
+
+def _terms(results: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    """Return each term of the student's loss with its weight and temperature, from the first epoch to the last."""
+    log, names = _student_log(results)
+    return [
+        (name, [_course([y for _, y in _field(log, name, f)]) for f in ("weight", "temperature")]) for name in names
+    ]
+
+
+def _course(values: Sequence[float]) -> str:
+    """Return such as "1 throughout" or "4 → 1"; "–" without values."""
+    if not values:
+        return "–"
+    if len(set(values)) == 1:
+        return f"{say.number(values[0])} throughout"
+    return f"{say.number(values[0])} → {say.number(values[-1])}"
+
+
 def _mean(lines: Sequence[Sequence[tuple[float, float]]]) -> list[tuple[float, float]]:
+    """Return the mean of several seeds, at the epochs that all of them have."""
     by_x: dict[float, list[float]] = {}
     for points in lines:
         for x, y in points:
             by_x.setdefault(x, []).append(y)
-    return [(x, sum(ys) / len(ys)) for x, ys in sorted(by_x.items())]
+    return [(x, sum(ys) / len(ys)) for x, ys in sorted(by_x.items()) if len(ys) == len(lines)]
 
 
 def _per_class(results: dict[str, Any]) -> str:
     student = (results.get("student") or {}).get("per_class")
     if not student:
         return ""
-    series: dict[str, Sequence[float]] = {}
+    order = sorted(range(len(student)), key=lambda i: (student[i]["recall"], i))[:_MANY_CLASSES]
+    order = sorted(order) if len(student) <= _MANY_CLASSES else order
+    marks: dict[str, tuple[str, list[float]]] = {}
     teacher = (results.get("teacher") or {}).get("per_class")
     if teacher:
-        series["teacher"] = [c["recall"] for c in teacher]
-    series["student"] = [c["recall"] for c in student]
-    controls = [a for a in results.get("arms") or [] if a["control"] and a.get("per_class")]
+        marks["teacher"] = (charts.TEACHER, [teacher[i]["recall"] for i in order])
+    arms = zip(results.get("arms") or [], cycle(charts.SERIES), strict=False)
+    controls = [(arm, colour) for arm, colour in arms if arm["control"] and arm.get("per_class")]
     if controls:
-        best = max(controls, key=lambda a: a["accuracy"]["value"])
-        series[f"best control: {best['name']}"] = [c["recall"] for c in best["per_class"]]
-    order = sorted(range(len(student)), key=lambda i: student[i]["recall"])[:_MANY_CLASSES]
-    order = sorted(order) if len(student) <= _MANY_CLASSES else order
-    names = [student[i]["name"] for i in order]
-    return charts.bars("Recall by class", names, {k: [v[i] for i in order] for k, v in series.items()})
+        best, colour = max(controls, key=lambda c: c[0]["accuracy"]["value"])
+        marks[f"best control, {best['name']}"] = (colour, [best["per_class"][i]["recall"] for i in order])
+    names, recalls = [student[i]["name"] for i in order], [student[i]["recall"] for i in order]
+    return charts.bars("Recall by class", names, recalls, marks)
 
 
 def _confusion(results: dict[str, Any]) -> str:
@@ -168,19 +245,22 @@ def _confusion(results: dict[str, Any]) -> str:
 
 
 def _worst_pairs(results: dict[str, Any]) -> list[tuple[str, str, int]]:
+    """Return the pairs of classes most often confused, where the confusion's numbers cannot be read from its picture."""
     counts = (results.get("student") or {}).get("confusion") or []
-    pairs = [(row[j], i, j) for i, row in enumerate(counts) for j in range(len(row)) if i != j and row[j]]
-    names = results.get("classes") or []
-    return [(names[i], names[j], n) for n, i, j in sorted(pairs, key=lambda p: (-p[0], p[1], p[2]))[:8]]
+    if len(counts) <= _NUMBERED_CLASSES:
+        return []
+    pairs = [(n, i, j) for i, row in enumerate(counts) for j, n in enumerate(row) if i != j and n]
+    names = results["classes"]
+    return [(names[i], names[j], n) for n, i, j in sorted(pairs, key=lambda p: (-p[0], p[1], p[2]))[:10]]
 
 
 def _calibration(results: dict[str, Any]) -> str:
     series = {}
-    for who in ("teacher", "student"):
+    for who, colour in (("teacher", charts.TEACHER), ("student", charts.STUDENT)):
         found = (results.get(who) or {}).get("calibration")
         if found:
             points = [(b["confidence"], b["accuracy"], b["count"]) for b in found["bins"] if b["count"]]
-            series[f"{who}, error {found['ece'] * 100:.1f} points"] = points
+            series[f"{who}, error {found['ece'] * 100:.1f} points"] = (colour, points)
     return charts.reliability("Accuracy against confidence", series) if series else ""
 
 
@@ -191,6 +271,7 @@ def _pictures(results: dict[str, Any], run: Path) -> list[dict[str, Any]]:
         file = run / entry["file"]
         if run.resolve() in file.resolve().parents and file.is_file():
             data = base64.b64encode(file.read_bytes()).decode()
-            named = {k: classes[entry[k]] for k in ("label", "teacher", "student")}
+            # A row without a label has -1.
+            named = {k: classes[entry[k]] if entry[k] >= 0 else None for k in ("label", "teacher", "student")}
             out.append({**entry, **named, "src": f"data:image/png;base64,{data}"})
     return out

@@ -140,7 +140,7 @@ def _how_to_settle(points: float, parts: _Parts) -> tuple[int | None, str]:
     for num_seeds in range(parts.num_seeds + 1, _MAX_SEEDS + 1):
         if _verdict(points, parts.half(num_seeds)) != "unresolved":
             more = num_seeds - parts.num_seeds
-            return more, f"about {more} more seeds would settle it, if the estimates hold"
+            return more, f"about {more} more seed{'s' if more > 1 else ''} would settle it, if the estimates hold"
     needed = max(abs(points), MARGIN - abs(points)) if abs(points) < MARGIN else abs(points)
     rows = math.ceil(parts.row * parts.num_rows * (1.96 / max(needed, 1e-3)) ** 2)
     if rows <= parts.num_rows:
