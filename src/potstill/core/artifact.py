@@ -15,7 +15,10 @@ _RECORDS = ("log.jsonl", "fit.json")
 
 
 def seal(folder: Path, manifest: dict[str, Any]) -> None:
-    """Write `artifact.json` with `manifest` and the digest of every other file in `folder`."""
+    """Write `artifact.json` with `manifest` and the digest of every other file in `folder`; what a killed writer left
+    half-done beside them is removed first."""
+    for left in folder.rglob(".*.tmp"):
+        left.unlink()
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):
         files[path.relative_to(folder).as_posix()] = {"sha256": digest_file(path), "bytes": path.stat().st_size}

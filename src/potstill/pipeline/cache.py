@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +77,9 @@ class ArtifactCache:
         folder = self.root / "work" / key
         return folder.is_dir() and any(folder.iterdir())
 
-    def lock(self, key: str) -> AbstractContextManager[None]:
-        """Return the lock under which one process makes this artifact."""
-        return atomic.locked(self.root / "locks" / f"{key}.lock")
+    def lock(self, key: str, waiting: Callable[[], None] | None = None) -> AbstractContextManager[None]:
+        """Return the lock under which one process makes this artifact; `waiting` is called where another has it."""
+        return atomic.locked(self.root / "locks" / f"{key}.lock", waiting)
 
     def publish(self, key: str, manifest: dict[str, Any]) -> Path:
         """Seal the work folder and move it to its final place, durably."""

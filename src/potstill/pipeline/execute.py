@@ -49,7 +49,7 @@ class Executor:
             return Outcome(node.name, node.key, True, 0.0)
         if RANK != 0:
             return self._follow(node)
-        with self.cache.lock(node.key):
+        with self.cache.lock(node.key, lambda: self.progress.say(f"  {node.name}: another run is making it; waiting")):
             if self.cache.has(node.key):  # another process made it meanwhile
                 return Outcome(node.name, node.key, True, 0.0)
             return self._make(node)

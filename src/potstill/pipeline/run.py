@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -107,12 +106,20 @@ def _check_folder(out: Path, recipe: Recipe) -> None:
         raise PotstillError(
             f"--out {out}: must be new, empty, or an earlier run; it holds {foreign[0]!r}. Choose another folder."
         )
-    if (out / "run.json").exists():
-        before = json.loads((out / "run.json").read_bytes()).get("name")
-        if before != recipe.name:
-            raise PotstillError(
-                f"--out {out}: must be of the recipe {recipe.name!r}; it is a run of {before!r}. Choose another folder."
-            )
+    before = _state(out).get("name", recipe.name)
+    if before != recipe.name:
+        raise PotstillError(
+            f"--out {out}: must be of the recipe {recipe.name!r}; it is a run of {before!r}. Choose another folder."
+        )
+
+
+def _state(out: Path) -> dict[str, Any]:
+    """Return run.json of an earlier run; nothing where there is none or it is damaged: it is then written anew."""
+    try:
+        state = atomic.read_json(out / "run.json")
+    except PotstillError:
+        return {}
+    return state if isinstance(state, dict) else {}
 
 
 def _publish(
@@ -136,6 +143,8 @@ def _publish(
     _write_logs(graph, gathered, out, loggers)
     atomic.write_json(out / "results.json", results)
     names = [*OUTPUTS, *(e["file"] for e in results["artifacts"])]
+    for name in set(_state(out).get("files", ())) - set(names):  # a format that the recipe no longer asks for
+        (out / Path(name).name).unlink(missing_ok=True)
     atomic.write_json(out / "run.json", {
         "name": graph.recipe.name,
         "keys": {n.name: n.key for n in graph.nodes.values()},
@@ -161,6 +170,7 @@ def _write_samples(gathered: Any, results: dict[str, Any], out: Path) -> None:
 def _write_logs(graph: Graph, gathered: Any, out: Path, loggers: tuple[str, ...]) -> None:
     from potstill.train import logs
 
+    shutil.rmtree(out / "logs", ignore_errors=True)
     for node in graph.named("steps/"):
         source = gathered.folder(node.name) / "log.jsonl"
         if not source.exists():
