@@ -1,4 +1,4 @@
-"""Run the shipped recipes and write what came of them to docs/results/recipes.md (and .json).
+"""Run the shipped recipes and write what came of them to docs/results/recipes.md (and .json) and the README's table.
 
 Usage: python benchmarks/recipes.py [NAME ...]      # default: digits digits-few-labels fashion-mnist cifar10
 
@@ -87,6 +87,27 @@ def table(kept: list[dict[str, Any]]) -> str:
     return "\n".join([*lines, ""])
 
 
+def readme(kept: list[dict[str, Any]]) -> None:
+    """Replace the README's table of results."""
+    lines = [
+        "| recipe | labels / rows | teacher | student (parameters) | same student, hard labels | distilled | gain, points | verdict |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for k in kept:
+        student, gain = k["arms"][0]["accuracy"]["value"], k["gains"][0]
+        control = next(a for a in k["arms"] if a["name"] == gain["control"])["accuracy"]["value"]
+        rows = k["data"]["rows"]["train"] + k["data"]["rows"]["validation"]
+        lines.append(
+            f"| [{k['recipe']}](recipes/{k['recipe']}.yaml) | {k['data']['labelled']:,} / {rows:,} | {k['teacher']['accuracy']['value']:.1%} "
+            f"({k['teacher']['params']:,}) | {k['student']['params']:,} | {control:.1%} | {student:.1%} | {gain['points']:+.1f} "
+            f"[{gain['low']:+.1f}, {gain['high']:+.1f}] | {gain['verdict']} |"
+        )
+    file = ROOT / "README.md"
+    before, _, rest = file.read_text().partition("<!-- results:start -->\n")
+    _, _, after = rest.partition("<!-- results:end -->")
+    file.write_text("\n".join([before + "<!-- results:start -->", *lines, "<!-- results:end -->"]) + after)
+
+
 def main(names: list[str]) -> None:
     """Run, keep, write."""
     file = RESULTS / "recipes.json"
@@ -102,6 +123,7 @@ def main(names: list[str]) -> None:
         RESULTS.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps([kept[n] for n in RECIPES if n in kept], indent=1) + "\n")
         (RESULTS / "recipes.md").write_text(table([kept[n] for n in RECIPES if n in kept]))
+        readme([kept[n] for n in RECIPES if n in kept])
     print((RESULTS / "recipes.md").read_text())
 
 
