@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -30,16 +31,19 @@ class TorchModuleSpec(ModelSpec):
 
 
 def call_factory(factory: str, arguments: dict[str, Any]) -> nn.Module:
-    """Return the module that a user's factory makes. Raises PotstillError when it fails or gives something else."""
+    """Return the module that a user's factory makes: a copy, so that one training does not start where another ended.
+
+    Raises PotstillError when it fails or gives something else.
+    """
     from torch import nn
 
     function = load_attribute(factory)
     if isinstance(function, nn.Module):
-        return function
+        return copy.deepcopy(function)
     try:
         module = function(**arguments)
     except Exception as err:
         raise PotstillError(f"{factory}: must return a module; it raised {type(err).__name__}: {err}.") from err
     if not isinstance(module, nn.Module):
         raise PotstillError(f"{factory}: must return a torch.nn.Module; got {type(module).__name__}.")
-    return module
+    return copy.deepcopy(module)
