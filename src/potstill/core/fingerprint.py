@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from typing import Any
 
 NUMERIC_PACKAGES = ("torch", "numpy", "onnxruntime", "safetensors")
+_OTHER_NAMES = {"PIL": "pillow", "sklearn": "scikit-learn"}
+"""Import name -> name of the package, where we know that they differ: asking for all takes half a second."""
 
 
 def package_versions(names: tuple[str, ...] = NUMERIC_PACKAGES) -> dict[str, str]:
@@ -19,6 +22,16 @@ def package_versions(names: tuple[str, ...] = NUMERIC_PACKAGES) -> dict[str, str
         except PackageNotFoundError:
             out[name] = "absent"
     return out
+
+
+@functools.cache
+def version_of(module: str) -> str:
+    """Return the installed version of the package that a top-level module is of, "unknown" where none is recorded."""
+    try:
+        return version(_OTHER_NAMES.get(module, module))
+    except PackageNotFoundError:
+        owners = sorted(set(packages_distributions().get(module, [])))
+        return ", ".join(f"{owner} {version(owner)}" for owner in owners) or "unknown"
 
 
 def instruction_set() -> str:

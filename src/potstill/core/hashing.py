@@ -12,7 +12,7 @@ from typing import Any
 from potstill.core.atomic import write_json
 
 _FRESH_NS = 2_000_000_000
-"""A file modified this recently is never cached: its next change could leave the same stamp."""
+"""A file changed this recently is never cached: its next change could leave the same stamp."""
 
 
 def canonical_json(value: Any) -> bytes:
@@ -37,7 +37,7 @@ def digest_file(path: Path) -> str:
 
 
 class StatCache:
-    """Content digests remembered by (size, mtime, inode).
+    """Content digests remembered by (size, mtime, ctime, inode): a copy can set the second, nothing can set the third.
 
     Args:
         file: where the memory is kept between runs; None keeps it in this process only.
@@ -64,12 +64,12 @@ class StatCache:
     def _file_digest(self, path: Path) -> str:
         real = os.path.realpath(path)
         stat = os.stat(real)
-        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+        stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
         known = self._known.get(real)
-        if isinstance(known, list) and known[:3] == stamp:
-            return str(known[3])
+        if isinstance(known, list) and len(known) == 5 and known[:4] == stamp:
+            return str(known[4])
         value = digest_file(Path(real))
-        if time.time_ns() - stat.st_mtime_ns > _FRESH_NS:
+        if time.time_ns() - max(stat.st_mtime_ns, stat.st_ctime_ns) > _FRESH_NS:
             self._known[real] = [*stamp, value]
             self._dirty = True
         return value

@@ -1,7 +1,7 @@
 """Digest of the source a stage runs: its modules and what they import, of potstill and of the user, transitively.
 
 Found by reading import statements (also those inside functions), never by running anything. Installed packages are
-left out: their versions are in the key instead.
+left out: `packages_used` names them, so that their versions can be in the key instead.
 """
 
 from __future__ import annotations
@@ -15,41 +15,66 @@ import sysconfig
 from collections.abc import Iterable
 from pathlib import Path
 
+from potstill.core.errors import PotstillError
 from potstill.core.hashing import digest_json
 
 _STDLIB = Path(sysconfig.get_paths()["stdlib"]).resolve()
 
 
 @functools.lru_cache(maxsize=4096)
-def _locate(module: str) -> Path | None:
-    """Return the source file of a module if it is potstill's or the user's own, else None; imports nothing."""
-    top, *rest = module.split(".")
+def _homes(top: str) -> tuple[Path, ...]:
+    """Return the file of a top-level module or package, or the folders of one without `__init__`; imports nothing."""
+    if top == "__main__":
+        script = Path(getattr(sys.modules[top], "__file__", None) or "-")
+        return (script.resolve(),) if script.is_file() else ()
     if top in sys.stdlib_module_names:
-        return None
+        return ()
     try:
         found = importlib.util.find_spec(top)  # of a submodule, it would import the package
     except (ImportError, ValueError, AttributeError):
-        return None
-    if found is None or not found.origin or not found.origin.endswith(".py"):
-        return None
-    path = Path(found.origin).resolve()
-    installed = "site-packages" in path.parts or "dist-packages" in path.parts or _STDLIB in path.parents
-    if installed and top != "potstill":
-        return None
-    if not rest:
-        return path
-    base = path.parent.joinpath(*rest) if path.name == "__init__.py" else None
-    if base is None:
-        return None
-    candidates = (base.with_name(base.name + ".py"), base / "__init__.py")
-    return next((c for c in candidates if c.is_file()), None)
+        return ()
+    if found is None:
+        return ()
+    if found.origin and found.has_location:
+        return (Path(found.origin).resolve(),)
+    return tuple(Path(folder).resolve() for folder in found.submodule_search_locations or ())
+
+
+def _installed(home: Path) -> bool:
+    return "site-packages" in home.parts or "dist-packages" in home.parts or _STDLIB in home.parents
+
+
+@functools.lru_cache(maxsize=4096)
+def _locate(module: str) -> Path | None:
+    """Return the source file of a module if it is potstill's or the user's own, else None; imports nothing."""
+    top, *rest = module.split(".")
+    for home in _homes(top):
+        if _installed(home) and top != "potstill":
+            continue
+        if not rest and home.is_file():
+            return home
+        if rest and (home.is_dir() or home.name == "__init__.py"):
+            base = (home if home.is_dir() else home.parent).joinpath(*rest)
+            for candidate in (base.with_name(base.name + ".py"), base / "__init__.py"):
+                if candidate.is_file():
+                    return candidate
+    return None
 
 
 @functools.lru_cache(maxsize=4096)
 def _imports(module: str, path: Path) -> tuple[str, ...]:
+    if path.suffix != ".py":  # compiled, or a script of another name: its bytes count, what it imports is not seen
+        return ()
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    if module == "__main__":
+        package = sys.modules[module].__package__ or ""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError) as err:
+        line = getattr(err, "lineno", None) or 1
+        raise PotstillError(f"{path}:{line}: must be Python that can be read; got {getattr(err, 'msg', err)}.") from err
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -82,6 +107,16 @@ def modules_used(roots: Iterable[str]) -> dict[str, Path]:
     return seen
 
 
+def packages_used(roots: Iterable[str]) -> set[str]:
+    """Return the top-level names of installed packages that `roots` are in or import, through own modules; the
+    standard library and potstill are left out."""
+    names = set(roots)
+    for module, path in modules_used(names).items():
+        names.update(_imports(module, path))
+    tops = {name.partition(".")[0] for name in names} - {"potstill", "__main__"}
+    return {top for top in tops if any(_installed(home) for home in _homes(top))}
+
+
 def digest_modules(roots: Iterable[str]) -> str:
     """Return one digest over the bytes of every module that `roots` use."""
     used = modules_used(roots)
@@ -90,5 +125,6 @@ def digest_modules(roots: Iterable[str]) -> str:
 
 def forget() -> None:
     """Drop what was remembered of source files (for long-lived processes in which sources change)."""
+    _homes.cache_clear()
     _locate.cache_clear()
     _imports.cache_clear()

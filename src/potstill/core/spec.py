@@ -40,7 +40,8 @@ class Spec(BaseModel):
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
             if value is not None and _marked(field, IMPORT_MARK):
-                yield str(value).split(":", 1)[0]
+                for item in value if isinstance(value, (list, tuple)) else [value]:
+                    yield str(item).split(":", 1)[0]
 
 
 def _marked(field: FieldInfo, mark: str) -> bool:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from potstill.core.fingerprint import environment, package_versions
+from potstill.core.fingerprint import environment, package_versions, version_of
 from potstill.core.hashing import StatCache, digest_json
-from potstill.core.sources import modules_used
+from potstill.core.sources import modules_used, packages_used
 from potstill.recipe.model import Recipe
 from potstill.stages import StageSpec, StepJob
 from potstill.stages.evaluate import EvaluateStage
@@ -21,7 +21,9 @@ from potstill.stages.verify import VerifyStage
 STUDENT = "student"
 """Name of the arm that is not a control."""
 
-KEY_SCHEMA = 1
+KEY_SCHEMA = 2
+_NO_NUMBERS = {"pydantic", "pydantic_core", "rich", "typer", "yaml"}
+"""Packages that check and print: another version of them computes nothing else."""
 
 
 @dataclass
@@ -115,7 +117,7 @@ def _add_arm(graph: Graph, arm: str, seed: int) -> None:
 
 
 def _compute_keys(graph: Graph, digests: StatCache) -> None:
-    versions = package_versions()
+    python = package_versions(())
     file_digests: dict[str, str] = {}
 
     def source(path: Path) -> str:
@@ -131,7 +133,7 @@ def _compute_keys(graph: Graph, digests: StatCache) -> None:
             "spec": node.spec.identity(digests.digest),
             "inputs": {name: graph.nodes[other].key for name, other in sorted(node.inputs.items())},
             "sources": {name: source(path) for name, path in sorted(used.items())},
-            "versions": versions,
+            "versions": {**python, **{name: version_of(name) for name in sorted(packages_used(roots) - _NO_NUMBERS)}},
         }
         node.key = digest_json(node.parts)
     digests.save()
