@@ -7,6 +7,7 @@ The format: 8 bytes little-endian header length, a JSON header, then the tensors
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 from collections.abc import Mapping
@@ -25,6 +26,8 @@ _DTYPES = {
 }  # fmt: skip
 _NAMES = {np.dtype(v): k for k, v in _DTYPES.items()}
 _MAX_HEADER = 100_000_000
+_MAX_VALUES, _MAX_RANK = 1 << 48, 8
+"""Above what we write, below what NumPy refuses."""
 
 
 def read_header(path: Path) -> tuple[dict[str, Any], int]:
@@ -57,11 +60,10 @@ def _check_spans(path: Path, header: Any, data_bytes: int) -> None:
                 continue
             start, stop = info["data_offsets"]
             shape = info["shape"]
-            count = 1
-            for dim in shape:
-                if not isinstance(dim, int) or dim < 0:
-                    raise ValueError(f"shape {shape}")
-                count *= dim
+            whole = all(type(v) is int and v >= 0 for v in (start, stop, *shape[:_MAX_RANK]))
+            if not whole or len(shape) > _MAX_RANK or math.prod(d for d in shape if d) > _MAX_VALUES:
+                raise ValueError(f"tensor {name!r}")
+            count = math.prod(shape)
             if info["dtype"] not in _DTYPES or stop - start != count * np.dtype(_DTYPES[info["dtype"]]).itemsize:
                 raise ValueError(f"tensor {name!r}")
             spans.append((start, stop))

@@ -13,6 +13,8 @@ from potstill.core.errors import RecipeError
 Path = tuple[str | int, ...]
 
 _MAX_DEPTH = 60
+_MAX_VALUES = 100_000
+"""Aliases of aliases make a short text into as many values as there are atoms."""
 
 
 @dataclass
@@ -89,6 +91,10 @@ def parse(text: str, file: str) -> Document:
 def _build(loader: Any, node: yaml.Node, path: Path, document: Document, faults: list[str], depth: int) -> Any:
     mark = (node.start_mark.line + 1, node.start_mark.column + 1)
     document.places[path] = mark
+    if len(document.places) > _MAX_VALUES:
+        raise RecipeError(
+            [f"{document.file}:{mark[0]}:{mark[1]} must hold at most {_MAX_VALUES} values, aliases included."]
+        )
     if depth > _MAX_DEPTH:
         raise RecipeError([f"{document.file}:{mark[0]}:{mark[1]} must be nested at most {_MAX_DEPTH} levels deep."])
     if isinstance(node, yaml.MappingNode):

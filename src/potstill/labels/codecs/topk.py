@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from potstill.core.errors import ShapeError
 from potstill.labels.codecs._base import CodecSpec, registry
 from potstill.labels.codecs._dense import STD_FLOOR
 from potstill.labels.codecs.float16 import check_range
@@ -37,7 +38,7 @@ class TopKSpec(CodecSpec):
 
     def layout(self, num_classes: int) -> dict[str, tuple[str, tuple[int, ...]]]:
         if self.k >= num_classes:
-            raise ValueError(f"labels.codec.k must be below the number of classes, {num_classes}; got k={self.k}.")
+            raise ShapeError(f"labels.codec.k: must be below the number of classes, {num_classes}; got k={self.k}.")
         num = len(self.temperatures)
         return {
             "indices": ("<u2" if num_classes <= 65536 else "<u4", (self.k,)),
