@@ -17,6 +17,8 @@ from potstill.report._say import number, typeset
 SERIES = tuple(f"var(--s{i})" for i in range(1, 7))
 TEACHER, STUDENT = "var(--teacher)", SERIES[0]
 WIDTH = 440
+NUMBERED = 20
+"""Classes beyond which a cell of the confusion is too small for its number."""
 _LETTER = 6.7
 """Width of a letter, for room beside labels; a little more than the page's fonts need."""
 
@@ -57,7 +59,7 @@ class Axes:
     left: float = 48
     right: float = 14
     top: float = 12
-    bottom: float = 36
+    bottom: float = 38
     parts: list[str] = field(default_factory=list)
 
     def sx(self, value: float) -> float:
@@ -88,14 +90,16 @@ class Axes:
             self.line("grid", self.left, y, self.width - self.right, y)
             self.text(self.left - 6, y + 4, words, "end")
 
-    def x_ticks(self, caption: str, *, percent: bool = False, grid: bool = False, num: int = 5) -> None:
+    def x_ticks(
+        self, caption: str, *, percent: bool = False, grid: bool = False, num: int = 5, whole: bool = False
+    ) -> None:
         """Draw the ticks below, with a caption at the end."""
         base = self.height - self.bottom
-        for tick in ticks(*self.x, num=num):
+        for tick in ticks(*self.x, num=num, whole=whole):
             if grid:
                 self.line("grid", self.sx(tick), self.top, self.sx(tick), base)
-            self.text(self.sx(tick), base + 16, label(tick, percent), "middle")
-        self.text(self.width - self.right, self.height - 4, caption, "end", "dim")
+            self.text(self.sx(tick), base + 18, label(tick, percent), "middle")
+        self.text(self.width - self.right, self.height - 3, caption, "end", "dim")
 
     def clipped(self, parts: Sequence[str]) -> None:
         """Add parts of which only what lies in the plot area is drawn, and a hair more."""
@@ -121,14 +125,18 @@ def frame(title: str, width: float, height: float, parts: Sequence[str]) -> str:
     )
 
 
-def ticks(low: float, high: float, num: int = 5) -> list[float]:
-    """Return about `num` round numbers in [low, high], at most num + 1; `[low]` where there is no span."""
+def ticks(low: float, high: float, num: int = 5, whole: bool = False) -> list[float]:
+    """Return about `num` round numbers in [low, high], at most num + 1; `[low]` where there is no span.
+
+    With `whole` they are integers.
+    """
     span = high - low
     if not math.isfinite(span) or span <= 0:
         return [low]
-    raw = span / num
+    raw = max(span / num, 1.0) if whole else span / num
     scale = 10 ** math.floor(math.log10(raw))
-    step = next(s * scale for s in (1, 2, 2.5, 5, 10) if s * scale >= raw * (1 - 1e-9))
+    steps = (1, 2, 5, 10) if whole else (1, 2, 2.5, 5, 10)
+    step = next(s * scale for s in steps if s * scale >= raw * (1 - 1e-9))
     first = math.ceil(low / step - 1e-9)
     return [round(i * step, 12) + 0.0 for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
@@ -179,7 +187,7 @@ def lines(
         title, (min(0.0, *(x for x, _ in points)), max(last, 1e-9)), (low if from_zero else low - pad, high + pad)
     )
     axes.y_ticks(percent=percent)
-    axes.x_ticks("epoch")
+    axes.x_ticks("epoch", whole=True)
     drawn = []
     for line, some in reversed(kept):
         style = 'stroke-width="1" opacity=".35"' if line.thin else 'stroke-width="2.2"'
@@ -212,7 +220,7 @@ def intervals(
         return ""
     values = [v for r in rows for v in (r.low, r.high, *r.seeds)] + ([] if band is None else [-2 * band, 2 * band])
     pad = (max(values) - min(values)) * 0.05 or 0.01
-    axes = Axes(title, (min(values) - pad, max(values) + pad), (0, 1), height=46 + 32 * len(rows), top=6)
+    axes = Axes(title, (min(values) - pad, max(values) + pad), (0, 1), height=48 + 32 * len(rows), top=6, right=22)
     names = [short(r.name, 20) for r in rows]
     axes.left = 18 + room(names)
     base = axes.height - axes.bottom
@@ -242,7 +250,7 @@ def bars(
     if not names:
         return ""
     row = 24
-    axes = Axes(title, (0, 1), (0, 1), height=row * len(names) + 44, right=58, top=4)
+    axes = Axes(title, (0, 1), (0, 1), height=row * len(names) + 46, right=58, top=4)
     labels = [short(n, 18) for n in names]
     axes.left = 14 + room(labels)
     axes.x_ticks("recall", percent=True, grid=True, num=4)
@@ -265,19 +273,19 @@ def heat(title: str, classes: Sequence[str], counts: Sequence[Sequence[int]]) ->
     """Return a confusion matrix [K, K], rows the truth, columns the prediction: hits shaded by their share of the row,
     misses by their share of the worst miss."""
     num = len(classes)
-    cell = 30 if num <= 12 else max(12, 360 // num)
+    cell = 30 if num <= 12 else max(12, 400 // num)
     names = [short(c, 12) for c in classes]
     wide = room(names)
-    left, upright = 28 + wide, wide > 2 * _LETTER or num > 12
-    top = 24 + (wide if upright else 12)
+    left, upright = 30 + wide, wide > 2 * _LETTER or num > 12
+    top = 26 + (wide if upright else 12)
     total = [max(sum(row), 1) for row in counts]
     worst = max((c / total[i] for i, row in enumerate(counts) for j, c in enumerate(row) if i != j), default=0) or 1
     side = cell * num
     axes = Axes(title, (0, 1), (0, 1), height=math.ceil(top + side + 6), width=math.ceil(left + side + 6))
-    axes.text(left + side / 2, 12, "predicted", "middle", "dim")
+    axes.text(left + side / 2, 14, "predicted", "middle", "dim")
     middle = f"{top + side / 2:.1f}"
     axes.parts.append(
-        f'<text class="dim" transform="translate(12 {middle}) rotate(-90)" text-anchor="middle">truth</text>'
+        f'<text class="dim" transform="translate(14 {middle}) rotate(-90)" text-anchor="middle">truth</text>'
     )
     axes.parts.append(f'<rect class="ground" x="{left:.1f}" y="{top:.1f}" width="{side}" height="{side}"/>')
     for i, name in enumerate(names):
@@ -290,13 +298,15 @@ def heat(title: str, classes: Sequence[str], counts: Sequence[Sequence[int]]) ->
             if count:
                 share = count / total[i] if i == j else count / total[i] / worst
                 kind = "hit" if i == j else "miss"
-                axes.parts.append(_cell(kind, left + cell * j, top + cell * i, cell, share, count))
+                axes.parts.append(
+                    _cell(kind, left + cell * j, top + cell * i, cell, share, count if num <= NUMBERED else None)
+                )
     return axes.svg()
 
 
-def _cell(kind: str, x: float, y: float, side: int, share: float, count: int) -> str:
+def _cell(kind: str, x: float, y: float, side: int, share: float, count: int | None) -> str:
     rect = f'<rect class="{kind}" x="{x + 0.5:.1f}" y="{y + 0.5:.1f}" width="{side - 1}" height="{side - 1}" style="--a:{share:.3f}"/>'
-    if side < 20:
+    if count is None:
         return rect
     tone = "on " if share > 0.55 else ""
     return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,6 @@ from potstill.report import _say as say
 _HERE = Path(__file__).parent
 _MANY_CLASSES = 30
 """Classes beyond which only the worst are drawn."""
-_NUMBERED_CLASSES = 18
-"""Classes beyond which a cell of the confusion is too small for its number."""
 _SMALL_PIXELS = 64
 """Pictures up to this side are drawn in whole pixels."""
 _COLOURS = {"gain": "var(--good)", "loss": "var(--bad)", "no gain": "var(--even)", "unresolved": "var(--open)"}
@@ -40,6 +39,7 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         tiles=_tiles(results),
         gains=_gain_chart(results),
         spread=_spread_chart(results),
+        many_seeds=len(_first(results.get("arms")).get("seeds") or []) > 1,
         steps=_steps(results),
         curves=_curves(results),
         terms=_terms(results),
@@ -68,6 +68,7 @@ def card(results: dict[str, Any]) -> str:
     return text
 
 
+@cache
 def _template(name: str) -> Any:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -86,7 +87,7 @@ def _template(name: str) -> Any:
 
 def _plain(text: str) -> str:
     """Return text that Markdown shows as it is, in one line and in one cell of a table."""
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*_|<>&\[\]])", r"\\\1", " ".join(text.split()))
 
 
 def _first(items: Iterable[Any] | None) -> dict[str, Any]:
@@ -247,7 +248,7 @@ def _confusion(results: dict[str, Any]) -> str:
 def _worst_pairs(results: dict[str, Any]) -> list[tuple[str, str, int]]:
     """Return the pairs of classes most often confused, where the confusion's numbers cannot be read from its picture."""
     counts = (results.get("student") or {}).get("confusion") or []
-    if len(counts) <= _NUMBERED_CLASSES:
+    if len(counts) <= charts.NUMBERED:
         return []
     pairs = [(n, i, j) for i, row in enumerate(counts) for j, n in enumerate(row) if i != j and n]
     names = results["classes"]
