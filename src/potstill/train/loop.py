@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,7 @@ class Trainer:
         fit, spec = self.fit, self.fit.training
         self.world.seed(rng.seed_of(fit.seed, step, self.world.rank))
         pixels, inputs = self._inputs(step)
-        with torch.autocast(self.world.device.type, torch.bfloat16, enabled=spec.precision == "bfloat16"):
+        with self._precision():
             logits = self.module(self.preprocess(pixels))
         inputs.logits_BK = logits.float()
         total, terms = self.terms.loss(inputs)
@@ -171,7 +172,7 @@ class Trainer:
             check_first_batch(terms, total, inputs.logits_BK, self.terms.warms_up, {"rows": len(pixels)})
         if len(terms) > 1 and step % SHARE_EVERY == 0:
             self._read_shares(terms, inputs.logits_BK)
-        if not torch.isfinite(total):
+        if not math.isfinite(float(total.detach())):
             values = {name: float(term.detach()) for name, term in terms.items()}
             raise TrainingError(
                 f"{fit.name}: the loss must stay finite; got {values} at step {step}. The last checkpoint is kept. "
@@ -189,6 +190,11 @@ class Trainer:
         if self.ema is not None and spec.ema is not None:
             self._average(spec.ema)
         return total.detach()
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        if self.fit.training.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.world.device.type, torch.bfloat16)
 
     def _read_shares(self, terms: dict[str, Tensor], logits: Tensor) -> None:
         shares = self.state.shares = self.terms.shares(terms, logits)

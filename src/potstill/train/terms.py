@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,7 +37,7 @@ class Terms:
         self.objectives = list(objectives)
         self.names = name_terms(objectives)
         self._world = world
-        self._sums = {name: torch.zeros(2, dtype=torch.float64) for name in self.names}
+        self._sums = {name: [0.0, 0.0] for name in self.names}  # of w l, and of w
 
     def loss(self, x: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (this process's part of the total loss, each weighted term): sum(w l) / sum(w), 0 if no row has it.
@@ -43,19 +45,18 @@ class Terms:
         The parts of all processes add up to the loss of the whole batch.
         """
         terms: dict[str, Tensor] = {}
-        total = x.logits_BK.sum() * 0.0
         for name, objective in zip(self.names, self.objectives, strict=True):
             weight = value_at(objective.weight, x.progress)
             loss_B = objective.loss(x)
             mask_B = objective.mask(x)
             if mask_B is None:
-                mask_B = torch.ones_like(loss_B)
-            summed = torch.where(mask_B > 0, loss_B * mask_B, torch.zeros_like(loss_B)).sum()
-            num = self._world.sum(mask_B.sum())
-            term = weight * summed / num.clamp(min=1.0)
-            terms[name] = term
-            total = total + term
-            self._sums[name] += torch.stack([summed.detach(), mask_B.sum()]).double().cpu()
+                summed, num = loss_B.sum(), loss_B.new_tensor(float(len(loss_B)))
+            else:
+                summed, num = torch.where(mask_B > 0, loss_B * mask_B, torch.zeros_like(loss_B)).sum(), mask_B.sum()
+            terms[name] = summed * (weight / max(1.0, float(self._world.sum(num))))
+            self._sums[name][0] += float(summed.detach())
+            self._sums[name][1] += float(num)
+        total = functools.reduce(operator.add, terms.values())
         return total, terms
 
     def shares(self, terms: dict[str, Tensor], logits_BK: Tensor) -> dict[str, float]:
@@ -77,23 +78,23 @@ class Terms:
         """Return what the log keeps of each term since the last call, and start again."""
         out: dict[str, dict[str, float | None]] = {}
         for name, objective in zip(self.names, self.objectives, strict=True):
-            summed, num = (float(v) for v in self._world.sum(self._sums[name]))
+            summed, num = self._world.sum(torch.tensor(self._sums[name], dtype=torch.float64)).tolist()
             out[name] = {
                 "loss": summed / max(num, 1.0),
                 "weight": value_at(objective.weight, progress),
                 **objective.readings(progress),
                 "share": shares.get(name),
             }
-            self._sums[name].zero_()
+            self._sums[name] = [0.0, 0.0]
         return out
 
     def state(self) -> dict[str, Tensor]:
         """Return the running sums, for a checkpoint."""
-        return dict(self._sums)
+        return {name: torch.tensor(sums, dtype=torch.float64) for name, sums in self._sums.items()}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Put back what `state` gave."""
-        self._sums = {name: state[name].clone() for name in self.names}
+        self._sums = {name: state[name].tolist() for name in self.names}
 
 
 def check_first_batch(

@@ -42,10 +42,11 @@ class World:
         return slice(self.rank * num_rows // self.size, (self.rank + 1) * num_rows // self.size)
 
     def sum(self, value: Tensor) -> Tensor:
-        """Return the sum over processes; receives no gradient."""
+        """Return the sum over processes; receives no gradient. One process gets its own tensor back."""
+        if self.size == 1:
+            return value.detach()
         value = value.detach().clone()
-        if self.size > 1:
-            dist.all_reduce(value)
+        dist.all_reduce(value)
         return value
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
