@@ -1,0 +1,346 @@
+"""Speed of training: our trainer against a bare PyTorch loop, the whole job against other distillers, and start-up.
+
+Usage: python benchmarks/throughput.py [loop|peers|startup ...] [--rounds N] [--venvs FOLDER]
+
+Everything runs on one thread, in alternating blocks; a ratio is the median over rounds of CPU seconds (which other work on
+the machine disturbs little), with the wall clock's beside it. `peers` looks for FOLDER/venv-NAME/bin/python of each peer; see
+benchmarks/peers for what each needs. Figures of parts that are not run stay as they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # run by path, or from a test
+
+import _measure as measure
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+STEPS = {"digits": 100, "fashion": 24, "cifar": 8}
+PEERS = ("torchdistill", "modelopt", "textbrewer")
+JOB = {"epochs": 8, "batch_size": 128, "views": 2, "rows": 4500}
+LOOP_LIMIT, PEER_LIMIT, HELP_LIMIT_S, RERUN_LIMIT_S = 1.03, 1.2, 0.4, 3.0
+
+
+# Our trainer against a bare loop
+
+
+def bare_loop(case: Any, dataset: Any, store: Any, steps: int) -> None:
+    """Do what the trainer does, and no more, as one would write it by hand: same batches, rows, loss and schedule."""
+    import torch
+    from torch.nn import functional as F  # noqa: N812 - the field's own name
+
+    from potstill.data.augment import make_batch
+    from potstill.train.loop import predict
+
+    new, train, ops, spec, t = (
+        case.model(dataset),
+        dataset.splits["train"],
+        case.ops(),
+        case.training(),
+        case.temperature,
+    )
+    model, preprocess = new.module.train(), new.preprocess
+    decayed, plain = ([p for p in model.parameters() if (p.ndim >= 2) is big] for big in (True, False))
+    groups = [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=spec.learning_rate, betas=(spec.momentum, 0.999), fused=True)
+    warm, draw, step = int(spec.warmup * steps), np.random.default_rng(0), 0
+    while step < steps:
+        order, view = draw.permutation(len(train)), step * case.batch_size // len(train) % case.views
+        for start in range(0, len(order), case.batch_size):
+            rows = order[start : start + case.batch_size]
+            batch = make_batch(train, rows, view, ops, 0)
+            teacher = torch.from_numpy(store.values(view, rows))
+            log_q = F.log_softmax(model(preprocess(batch.pixels_BCHW)) / t, dim=1)
+            loss = F.kl_div(log_q, F.log_softmax(teacher / t, dim=1), reduction="batchmean", log_target=True) * t**2
+            optimizer.zero_grad()
+            loss.backward()
+            share = (step - warm) / max(1, steps - warm)
+            factor = (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * share))
+            for group in optimizer.param_groups:
+                group["lr"] = spec.learning_rate * factor
+            optimizer.step()
+            step += 1
+            if step == steps:
+                break
+    predict(model, preprocess, dataset.splits["validation"])
+
+
+def loop(rounds: int) -> dict[str, Any]:
+    """Return the trainer's time over the bare loop's, for three students."""
+    import _cases as cases
+    import torch
+
+    from potstill.stages._parts import set_threads
+    from potstill.train.loop import Trainer
+
+    set_threads(1)
+    found = {}
+    for name, case in cases.CASES.items():
+        dataset = case.dataset()
+        store, steps = case.store(dataset), STEPS[name]
+
+        def ours(case: Any = case, dataset: Any = dataset, store: Any = store, steps: int = steps) -> measure.Seconds:
+            torch.use_deterministic_algorithms(True)
+            with tempfile.TemporaryDirectory() as work:
+                fit = case.fit(dataset, store, steps, Path(work))
+                return measure.timed(lambda: Trainer(fit).run())
+
+        def bare(case: Any = case, dataset: Any = dataset, store: Any = store, steps: int = steps) -> measure.Seconds:
+            torch.use_deterministic_algorithms(False)
+            return measure.timed(lambda: bare_loop(case, dataset, store, steps))
+
+        seconds = measure.alternate({"potstill": ours, "bare": bare}, rounds)
+        params = sum(p.numel() for p in case.model(dataset).module.parameters())
+        found[name] = {
+            "student": f"{case.student['kind']}, {params:,} parameters, batch {case.batch_size}",
+            "step_ms": {k: measure.median([s.cpu / steps * 1e3 for s in v]) for k, v in seconds.items()},
+            "cpu": measure.ratio(seconds["potstill"], seconds["bare"], "cpu"),
+            "wall": measure.ratio(seconds["potstill"], seconds["bare"], "wall"),
+        }
+    return found
+
+
+def loop_part(found: dict[str, Any]) -> str:
+    """Return the page's part."""
+    rows = [
+        [
+            f"{name}: {f['student']}", measure.shown(f["step_ms"]["potstill"]), measure.shown(f["step_ms"]["bare"]),
+            measure.shown(f["cpu"], 3), measure.shown(f["wall"], 3),
+            measure.verdict(f["cpu"]["value"] <= LOOP_LIMIT, f"at most {LOOP_LIMIT}", f"{f['cpu']['value']:.3f}"),
+        ]
+        for name, f in found.items()
+    ]  # fmt: skip
+    head = ["student", "ours, CPU ms a step", "bare, CPU ms a step", "CPU ratio", "wall ratio", "target"]
+    n = next(iter(found.values()))["cpu"]["n"]
+    return (
+        "## The trainer against a bare PyTorch loop\n\nThe bare loop takes the same augmented batches (`make_batch`), the "
+        "same rows of the store, KL at T = 2 from `F.kl_div`, fused AdamW and the same schedule, and evaluates once; it "
+        "checks nothing, logs nothing, cannot resume and does not ask for deterministic kernels. Validation and set-up are "
+        f"within both. Median of {n} rounds [95 % bootstrap interval].\n\n" + measure.table(head, rows)
+    )
+
+
+# The whole job against other distillers
+
+
+def write_job(folder: Path, augment: bool, channels_last: bool) -> Path:
+    """Write what every peer reads: arrays, first weights, settings."""
+    import _cases as cases
+    from safetensors.torch import save_file
+
+    case = cases.CASES["fashion-job"]
+    dataset = case.dataset()
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "test"):
+        np.save(folder / f"{split}_images.npy", np.asarray(dataset.splits[split].images))
+        np.save(folder / f"{split}_labels.npy", np.asarray(dataset.splits[split].labels))
+    new = case.model(dataset)
+    for name, module in (("student", new.module), ("teacher", case.model(dataset, "teacher").module)):
+        save_file({k: v.contiguous() for k, v in module.state_dict().items()}, folder / f"{name}.safetensors")
+    training = case.training()
+    job = {
+        "epochs": JOB["epochs"], "batch_size": case.batch_size, "temperature": case.temperature, "augment": augment,
+        "shift": 2, "seed": 0, "threads": 1, "channels": dataset.image_shape[2], "classes": len(dataset.classes),
+        "mean": dataset.mean, "std": dataset.std, "rows": len(dataset.splits["train"]),
+        "test_rows": len(dataset.splits["test"]), "learning_rate": training.learning_rate,
+        "weight_decay": training.weight_decay, "warmup": training.warmup, "channels_last": channels_last,
+    }  # fmt: skip
+    (folder / "job.json").write_text(json.dumps(job))
+    return folder
+
+
+def ours(augment: bool) -> None:
+    """Do the whole job as the label and distill stages do it, and print its seconds and accuracy as JSON."""
+    from dataclasses import replace
+
+    import _cases as cases
+
+    from potstill.stages._parts import set_threads
+    from potstill.train.loop import Trainer, predict
+
+    set_threads(1)
+    case = cases.CASES["fashion-job"]
+    case = case if augment else replace(case, augment=(), views=1)
+    dataset = case.dataset()
+    steps = JOB["epochs"] * math.ceil(len(dataset.splits["train"]) / case.batch_size)
+    with tempfile.TemporaryDirectory() as work:
+
+        def job() -> Any:
+            store = case.store(dataset, Path(work) / "labels")
+            fit = case.fit(dataset, store, steps, Path(work), every=steps // JOB["epochs"])
+            Trainer(fit).run()
+            store.verify()
+            return fit
+
+        seconds = measure.timed(job)
+    fit, test = seconds.result, dataset.splits["test"]
+    right = predict(fit.module, fit.preprocess, test).argmax(1) == np.asarray(test.labels)
+    version = importlib.metadata.version("potstill")
+    found = {"wall": seconds.wall, "cpu": seconds.cpu, "accuracy": float(right.mean()), "version": version}
+    sys.stdout.write(json.dumps({**found, "torch": importlib.metadata.version("torch")}) + "\n")
+
+
+def distiller(python: Path, script: Path, *arguments: str) -> dict[str, Any]:
+    """Run one job in a fresh process and return what it reports. Raises RuntimeError with its last words."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run([python, script, *arguments], capture_output=True, text=True, check=False, env=env)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit {done.returncode}")
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def peers(rounds: int, venvs: Path) -> dict[str, Any]:
+    """Return each peer's time over ours: with augmentation, without, and without in our memory layout."""
+    found: dict[str, Any] = {"absent": {}, "jobs": {}}
+    jobs = {"augmented": (True, False), "plain": (False, False), "plain, channels last": (False, True)}
+    for job, (augment, channels_last) in jobs.items():
+        folder = write_job(measure.KEPT / f"job-{job.replace(', ', '-').replace(' ', '-')}", augment, channels_last)
+        runs: dict[str, list[dict[str, Any]]] = {"potstill": [], **{p: [] for p in PEERS}}
+        for i in range(rounds):
+            for name in list(runs) if i % 2 == 0 else list(runs)[::-1]:
+                try:
+                    if name == "potstill":
+                        flag = "ours-augmented" if augment else "ours"
+                        runs[name].append(distiller(Path(sys.executable), Path(__file__), flag))
+                    elif name not in found["absent"]:
+                        python = venvs / f"venv-{name}" / "bin" / "python"
+                        runs[name].append(distiller(python, HERE / "peers" / f"with_{name}.py", str(folder)))
+                except (OSError, RuntimeError) as err:
+                    if name == "potstill":
+                        raise
+                    found["absent"][name] = str(err)
+        found["jobs"][job] = {name: _peer(r, runs["potstill"]) for name, r in runs.items() if r}
+    return found
+
+
+def _peer(runs: list[dict[str, Any]], base: list[dict[str, Any]]) -> dict[str, Any]:
+    mine, theirs = ([measure.Seconds(r["wall"], r["cpu"]) for r in group] for group in (base, runs))
+    return {
+        "cpu_s": measure.median([r["cpu"] for r in runs]),
+        "cpu": measure.ratio(theirs, mine, "cpu"),
+        "wall": measure.ratio(theirs, mine, "wall"),
+        "accuracy": [r["accuracy"] for r in runs],
+        "version": runs[0]["version"],
+        "torch": runs[0]["torch"],
+    }
+
+
+def peers_part(found: dict[str, Any]) -> str:
+    """Return the page's part."""
+    rows = []
+    for job, of in found["jobs"].items():
+        for name, f in of.items():
+            ratio, met = f["cpu"], f["cpu"]["value"] >= PEER_LIMIT
+            rows.append([
+                job, f"{name} {f['version']} (torch {f['torch']})", measure.shown(f["cpu_s"], 1),
+                *(["1", "1"] if name == "potstill" else [measure.shown(ratio), measure.shown(f["wall"])]),
+                f"{np.mean(f['accuracy']):.1%}",
+                "" if name == "potstill" else measure.verdict(met, f"at least {PEER_LIMIT}", f"{ratio['value']:.2f}"),
+            ])  # fmt: skip
+    head = ["job", "distiller", "CPU s", "its CPU over ours", "its wall over ours", "test accuracy", "target"]
+    absent = "".join(f"\n\n**{name}** does not run here: `{why}`" for name, why in found["absent"].items())
+    n = next(iter(next(iter(found["jobs"].values())).values()))["cpu"]["n"]
+    return (
+        f"## The whole job against other distillers\n\nFashion-MNIST, {JOB['rows']:,} training rows, teacher ResNet-8 of "
+        f"width 16 with the same weights, student of 4,138 parameters with the same first weights, KL at T = 2 times T², "
+        f"{JOB['epochs']} epochs of batch 128, fused AdamW, one thread; from arrays on disk to a trained student, teacher "
+        "passes included, imports and the test left out. Ours is the label and the distill stage, with validation, "
+        "SHA-256 of every shard and checkpoints. The peers read rows through a PyTorch Dataset and DataLoader in their own "
+        "process. *augmented*: shift by 2 and flip; ours labels 2 views, the peers must run the teacher with every batch. "
+        "*plain*: no augmentation, so that outputs may be kept: TextBrewer keeps them in memory, torchdistill and ModelOpt "
+        "have no such thing. *channels last*: the peers' models in the memory layout that ours take by themselves. "
+        f"{n} rounds, median [95 % bootstrap interval]. Drivers: benchmarks/peers.\n\n"
+        + measure.table(head, rows) + absent
+    )  # fmt: skip
+
+
+# Start-up
+
+
+def startup(rounds: int) -> dict[str, Any]:
+    """Return the seconds of `potstill --help` and of a rerun of a finished run."""
+    recipe = {
+        "name": "startup", "data": {"kind": "digits"},
+        "teacher": {"kind": "train", "model": {"kind": "resnet", "depth": 8, "width": 4}, "training": {"epochs": 10, "batch_size": 32}},
+        "student": {"kind": "ds-cnn", "width": 8, "depth": 2, "downsample": 1},
+        "steps": [{"kind": "distill", "objectives": [{"kind": "soft-label"}], "training": {"epochs": 5, "batch_size": 32}}],
+        "controls": ["hard-label"], "seeds": 2,
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recipe.yaml"
+        path.write_text(json.dumps(recipe))
+        python = [sys.executable, "-m", "potstill"]
+        rerun = [*python, "run", str(path), "--out", str(Path(folder) / "run")]
+        env = {**os.environ, "POTSTILL_CACHE": str(Path(folder) / "cache")}
+
+        def command(*argv: str) -> measure.Seconds:
+            return measure.timed_child(list(argv), env)
+
+        command(*rerun)
+        seconds = measure.alternate(
+            {"help": lambda: command(*python, "--help"), "rerun": lambda: command(*rerun)}, rounds
+        )
+        said = subprocess.run(
+            [*python, "--help"], env={**env, "PYTHONPROFILEIMPORTTIME": "1"}, capture_output=True, text=True
+        )
+    found = {k: {c: measure.median([getattr(s, c) for s in v]) for c in ("wall", "cpu")} for k, v in seconds.items()}
+    return {**found, "help_loads_torch": any(line.endswith(" torch") for line in said.stderr.splitlines())}
+
+
+def startup_part(found: dict[str, Any]) -> str:
+    """Return the page's part."""
+    rows = [
+        [
+            what, measure.shown(found[key]["wall"]), measure.shown(found[key]["cpu"]),
+            measure.verdict(found[key]["cpu"]["value"] < limit, f"below {limit} s", f"{found[key]['cpu']['value']:.2f} s"),
+        ]
+        for what, key, limit in (
+            ("`potstill --help`", "help", HELP_LIMIT_S), ("rerun of a finished run", "rerun", RERUN_LIMIT_S),
+        )
+    ]  # fmt: skip
+    torch_free = "loads torch: MISSED" if found["help_loads_torch"] else "loads no torch"
+    n = found["help"]["cpu"]["n"]
+    return (
+        f"## Start-up\n\nFresh processes, {n} rounds, median [95 % interval]. `--help` {torch_free}. The target is "
+        "judged on CPU seconds; the wall clock has the other work on this machine in it.\n\n"
+        + measure.table(["command", "wall s", "CPU s", "target"], rows)
+    )
+
+
+def main() -> None:
+    """Run what was asked, keep the rest, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help="loop, peers, startup; default all")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--venvs", type=Path, default=measure.KEPT)
+    given = parser.parse_args()
+    if given.parts and given.parts[0].startswith("ours"):
+        ours(given.parts[0] == "ours-augmented")
+        return
+    run = {
+        "loop": lambda: loop(given.rounds or 31),
+        "peers": lambda: peers(given.rounds or 3, given.venvs),
+        "startup": lambda: startup(given.rounds or 9),
+    }
+    record = measure.kept("throughput")
+    for part in given.parts or list(run):
+        record[part] = {"figures": run[part](), "machine": measure.machine()}
+        measure.write("throughput", "Speed of training", SAY, record)
+
+
+SAY = {"loop": loop_part, "peers": peers_part, "startup": startup_part}
+
+if __name__ == "__main__":
+    main()
