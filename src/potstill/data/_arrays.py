@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from potstill.core.errors import DataError
 from potstill.data._base import Chunk, Source, SplitReader
 
+MAX_CLASSES = 1_000_000
 _CHUNK = 4096
 
 
@@ -44,13 +45,21 @@ def images_of(array: Any, where: str, layout: str = "nhwc") -> NDArray[Any]:
 
 
 def labels_of(array: Any, num: int, where: str) -> NDArray[np.int64]:
-    """Return [N] int64. Raises DataError for another length, or values that are no whole numbers."""
+    """Return [N] int64 of [N] or [N, 1]. Raises DataError for another length, or values that are no whole numbers."""
     labels = np.asarray(array)
+    if labels.shape == (num, 1):
+        labels = labels[:, 0]
     if labels.shape != (num,):
         raise DataError(f"{where}: labels must be [{num}], one a picture; got {list(labels.shape)}.")
     if labels.dtype.kind not in "iu":
         raise DataError(f"{where}: labels must be whole numbers; got {labels.dtype}.")
     return labels.astype(np.int64)
+
+
+def numbered(labels_N: NDArray[np.int64]) -> list[str] | None:
+    """Return "0", "1" and so on up to the largest label, for classes without names; None where that makes no sense."""
+    highest = int(labels_N.max(initial=-1))
+    return [str(k) for k in range(highest + 1)] if 0 <= highest < MAX_CLASSES else None
 
 
 def source_of(
@@ -66,6 +75,8 @@ def source_of(
         if shape is not None and images.shape[1:] != shape:
             raise DataError(f"{where} {name}: pictures must be {shape} as in train; got {images.shape[1:]}.")
         shape = images.shape[1:]
+        if name == "train":
+            classes = classes or numbered(labels)
         readers[name] = SplitReader(len(images), _reader(images, labels, name))
     assert shape is not None
     return Source(readers, (shape[0], shape[1], shape[2]), classes)

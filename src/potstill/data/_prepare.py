@@ -16,6 +16,7 @@ from potstill.core.hashing import digest_json
 from potstill.core.progress import Progress
 from potstill.core.tensorfile import TensorWriter, open_arrays
 from potstill.data import _split
+from potstill.data._arrays import MAX_CLASSES
 from potstill.data._base import DataSpec, Source, SplitReader
 
 META = "data.json"
@@ -111,6 +112,8 @@ def _classes(source: Source, raw: dict[str, _Raw]) -> list[str]:
             raise DataError(f"data {part.name}: must have rows; it has none.")
     labels = raw["train"].labels
     highest = max(int(part.labels.max()) for part in raw.values())
+    if highest >= MAX_CLASSES:
+        raise DataError(f"data: labels must be below {MAX_CLASSES}; got {highest}. Number classes from 0 without gaps.")
     classes = source.classes or [str(k) for k in range(highest + 1)]
     for part in raw.values():
         bad = np.flatnonzero((part.labels < -1) | (part.labels >= len(classes)))

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import BinaryIO, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from potstill.core.errors import DataError
 from potstill.core.spec import InputPath
+from potstill.data._arrays import numbered
 from potstill.data._base import Chunk, DataSpec, Source, SplitReader, registry
 
 _CHUNK = 4096
@@ -32,6 +34,7 @@ class IdxSpec(DataSpec):
     def open(self) -> Source:
         splits: dict[str, SplitReader] = {}
         shape: tuple[int, ...] = ()
+        classes = list(self.classes) if self.classes else None
         for split, (images_stem, labels_stem) in _STEMS.items():
             images, labels = self._find(images_stem), self._find(labels_stem)
             if images is None and labels is None and split == "test":
@@ -43,11 +46,14 @@ class IdxSpec(DataSpec):
             if dims[0] != label_dims[0]:
                 raise DataError(f"{labels}: must have one label a picture; got {label_dims[0]} for {dims[0]} pictures.")
             shape = dims[1:]
+            if split == "train":
+                classes = classes or numbered(_labels(labels, dims[0]))
             splits[split] = SplitReader(dims[0], _reader(images, labels, dims))
-        return Source(splits, (shape[0], shape[1], 1), list(self.classes) if self.classes else None)
+        return Source(splits, (shape[0], shape[1], 1), classes)
 
     def _find(self, stem: str) -> Path | None:
-        return next(iter(sorted(p for p in self.path.glob(f"{stem}*ubyte*") if p.suffix in ("", ".gz"))), None)
+        files = sorted(p for p in self.path.glob(f"{stem}*ubyte*") if p.is_file())
+        return next((p for p in files if p.name.endswith(("ubyte", "ubyte.gz"))), None)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -76,6 +82,12 @@ def _header(path: Path, num_dims: int) -> tuple[int, ...]:
     if 0 in dims or math.prod(dims[1:]) > 1 << 24 or dims[0] > 1 << 31:
         raise DataError(f"{path}: must have sensible dimensions; got {list(dims)}.")
     return dims
+
+
+def _labels(path: Path, num: int) -> NDArray[np.int64]:
+    with _open(path) as handle:
+        _read(handle, 8, path)
+        return np.frombuffer(_read(handle, num, path), np.uint8).astype(np.int64)
 
 
 def _reader(images: Path, labels: Path, dims: tuple[int, ...]) -> Callable[[], Iterator[Chunk]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -12,13 +13,17 @@ from pydantic import Field
 from potstill.core.errors import DataError
 from potstill.core.spec import InputPath
 from potstill.data._base import Chunk, DataSpec, Source, SplitReader, registry
-from potstill.data._decode import decode, probe
+from potstill.data._decode import Headers, decode, probe, read_file, summarise
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm"}
+_UNREADABLE = {".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
 _SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
            "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
 _UNLABELLED = "unlabelled"
 _CHUNK = 256
+
+Rows = list[tuple[str, Path]]
+"""(class, file) of each row."""
 
 
 @registry.register
@@ -34,20 +39,9 @@ class ImageFolderSpec(DataSpec):
     """One channel (true) or three (false); None takes what the first picture has."""
 
     def open(self) -> Source:
-        if not self.path.is_dir():
-            raise DataError(f"data.path {self.path}: must be a folder; got a file.")
-        folders = sorted(p for p in self.path.iterdir() if p.is_dir() and not p.name.startswith("."))
-        named = {_SPLITS[p.name.lower()]: p for p in folders if p.name.lower() in _SPLITS}
-        roots = named if "train" in named else {"train": self.path}
-        found = {split: self._files(root) for split, root in roots.items()}
-        classes = sorted({c for rows in found.values() for c, _ in rows} - {_UNLABELLED})
-        if not classes:
-            raise DataError(
-                f"data.path {self.path}: must hold one folder of pictures a class; got {len(folders)} folders and no "
-                f"picture in them ({', '.join(sorted(_SUFFIXES))})."
-            )
+        found, classes = self._listed()
         first = next(path for rows in found.values() for _, path in rows)
-        height, width, channels = probe(first.read_bytes(), str(first))
+        height, width, channels = probe(first, str(first))
         if self.size is not None:
             height = width = self.size
         if self.grey is not None:
@@ -56,19 +50,49 @@ class ImageFolderSpec(DataSpec):
         readers = {split: SplitReader(len(rows), self._reader(rows, shape, classes)) for split, rows in found.items()}
         return Source(readers, shape, classes)
 
-    def _files(self, root: Path) -> list[tuple[str, Path]]:
-        folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-        rows = []
-        for folder in folders:
-            files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
-            if not files:
-                raise DataError(f"{folder}: a class must have pictures; it has none. Fill it or remove the folder.")
-            rows += [(folder.name, path) for path in files]
-        return rows
+    def headers(self, most: int = 4000) -> Headers:
+        """Read the headers of about `most` pictures, some of each class of each split.
 
-    def _reader(
-        self, rows: list[tuple[str, Path]], shape: tuple[int, int, int], classes: list[str]
-    ) -> Callable[[], Iterator[Chunk]]:
+        Raises:
+            DataError: some are no pictures; names the first and says how many.
+        """
+        groups: dict[tuple[str, str], list[Path]] = {}
+        for split, rows in self._listed()[0].items():
+            for name, path in rows:
+                groups.setdefault((split, name), []).append(path)
+        total = sum(map(len, groups.values()))
+        shapes, faults = [], []
+        for files in groups.values():
+            num = max(1, min(len(files), most * len(files) // total))
+            for path in (files[i * len(files) // num] for i in range(num)):
+                try:
+                    shapes.append(probe(path, str(path)))
+                except DataError as err:
+                    faults.append(err)
+        if faults:
+            raise DataError(
+                f"{faults[0]} It is one of {len(faults)} such files among {len(shapes) + len(faults)} looked at. Mend "
+                "them or move them away."
+            )
+        return summarise(shapes)
+
+    def num_unlabelled(self) -> int:
+        """Return how many rows have no label."""
+        return sum(name == _UNLABELLED for rows in self._listed()[0].values() for name, _ in rows)
+
+    def _listed(self) -> tuple[dict[str, Rows], list[str]]:
+        """Return (rows of each split, class names). Raises DataError where the layout is another."""
+        if not self.path.is_dir():
+            raise DataError(f"data.path {self.path}: must be a folder; got a file.")
+        found = {split: _rows(folders) for split, folders in _splits(self.path).items()}
+        classes = sorted({name for rows in found.values() for name, _ in rows} - {_UNLABELLED})
+        if len(classes) < 2:
+            raise _not_by_class(self.path, classes)
+        if not found["train"]:
+            raise DataError(f"data.path {self.path}: train must hold one folder of pictures a class; it holds none.")
+        return found, classes
+
+    def _reader(self, rows: Rows, shape: tuple[int, int, int], classes: list[str]) -> Callable[[], Iterator[Chunk]]:
         numbers = {name: i for i, name in enumerate(classes)} | {_UNLABELLED: -1}
 
         def chunks() -> Iterator[Chunk]:
@@ -76,7 +100,7 @@ class ImageFolderSpec(DataSpec):
                 part = rows[start : start + _CHUNK]
                 images = np.empty((len(part), *shape), np.uint8)
                 for i, (_, path) in enumerate(part):
-                    picture = decode(path.read_bytes(), str(path), shape[2], self.size)
+                    picture = decode(read_file(path), str(path), shape[2], self.size)
                     if picture.shape != shape:
                         raise DataError(f"{path}: pictures must all be {shape[0]}×{shape[1]}; got {picture.shape[0]}×"
                                         f"{picture.shape[1]}. Set size to bring them to one.")  # fmt: skip
@@ -85,3 +109,77 @@ class ImageFolderSpec(DataSpec):
                 yield images, labels, [str(path) for _, path in part]
 
         return chunks
+
+
+def _splits(root: Path) -> dict[str, list[Path]]:
+    """Return the class folders of each split; everything is "train" where the root has no split folders."""
+    folders = _folders(root)
+    named = [p for p in folders if p.name.lower() in _SPLITS and _folders(p)]
+    if not named:
+        if folders and all(p.name.lower() in _SPLITS for p in folders):
+            raise DataError(f"{folders[0]}: must hold one folder of pictures a class; it holds none. Say which is which: "
+                            f"{root.name}/{folders[0].name}/cat/1.jpg.")  # fmt: skip
+        return {"train": folders}
+    out: dict[str, list[Path]] = {}
+    for folder in named:
+        split = _SPLITS[folder.name.lower()]
+        if split in out:
+            raise DataError(f"{folder}: must be the only folder of the split {split}; there is another. Join them.")
+        out[split] = _folders(folder)
+    if "train" not in out:
+        raise DataError(f"{root}: must hold a folder train beside {named[0].name}; got none. Add it, or move the class "
+                        "folders up to have them split here.")  # fmt: skip
+    for folder in set(folders) - set(named):
+        if folder.name == _UNLABELLED:
+            out["train"].append(folder)
+        elif any(p.suffix.lower() in _SUFFIXES for p in _files(folder)):
+            raise DataError(f"{folder}: must be train, validation or test, as the folders beside it are; it would be "
+                            "left out. Rename it or move it away.")  # fmt: skip
+    return out
+
+
+def _rows(folders: list[Path]) -> Rows:
+    return [(folder.name, path) for folder in folders for path in _pictures(folder)]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """Return a class's pictures in order. Raises DataError if there is none, or a photo that would be left out."""
+    files = sorted(_files(folder))
+    foreign = [p for p in files if p.suffix.lower() in _UNREADABLE]
+    if foreign:
+        raise DataError(f"{foreign[0]}: must be in a format that Pillow reads; got {foreign[0].suffix} ({len(foreign)} "
+                        f"such in {folder.name}). Convert them to JPEG, or move them away.")  # fmt: skip
+    pictures = [p for p in files if p.suffix.lower() in _SUFFIXES]
+    if not pictures:
+        others = ", ".join(sorted({p.suffix.lower() or p.name for p in files})[:5])
+        raise DataError(
+            f"{folder}: a class must have pictures; it has none{f' (but {others})' if others else ''}. Fill it or "
+            "remove the folder."
+        )
+    return pictures
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below, but nothing hidden: neither `._1.jpg` nor what lies in `.ipynb_checkpoints`."""
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith("."):
+                yield Path(root, name)
+
+
+def _folders(root: Path) -> list[Path]:
+    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != "__MACOSX")
+
+
+def _not_by_class(root: Path, classes: list[str]) -> DataError:
+    """Return what is wrong with a folder that has fewer than two classes."""
+    loose = sum(p.suffix.lower() in _SUFFIXES for p in _files(root) if p.parent == root)
+    inside = [p.name for p in _folders(root / classes[0])] if classes and (root / classes[0]).is_dir() else []
+    got = f"one class, {classes[0]!r}" if classes else f"{len(_folders(root))} folders and no labelled picture in them"
+    if loose:
+        got = f"{loose} pictures that lie in no class folder" if not classes else f"{got}, and {loose} beside it"
+    remedy = f"Say which is which: {root.name}/cat/1.jpg, {root.name}/dog/2.jpg."
+    if len(inside) >= 2:
+        remedy = f"Are these the classes: {', '.join(inside[:5])}? Then give {root / classes[0]}."
+    return DataError(f"data.path {root}: must hold one folder of pictures a class, at least two; got {got}. {remedy}")
