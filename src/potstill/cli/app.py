@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -27,18 +27,22 @@ class _Group(TyperGroup):
 app = typer.Typer(
     cls=_Group,
     help="Distil a big model into one that fits your device, and prove that it fits.",
+    epilog="Begin with: potstill init --data ./photos (one folder of pictures a class)",
+    rich_markup_mode=None,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-labels_app = typer.Typer(help="Check and repair a soft-label store.", no_args_is_help=True)
-cache_app = typer.Typer(help="See and clear the artifact cache.", no_args_is_help=True)
-app.add_typer(labels_app, name="labels")
-app.add_typer(cache_app, name="cache")
+labels_app = typer.Typer(help="Check and repair stored soft labels.", no_args_is_help=True, rich_markup_mode=None)
+cache_app = typer.Typer(help="See and clear what is kept between runs.", no_args_is_help=True, rich_markup_mode=None)
 
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe in YAML.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Write one JSON object (or event) a line.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON, one object a line.")]
+FingerprintOption = Annotated[
+    bool, typer.Option("--accept-fingerprint", help="Go on although versions, threads or machine differ.")
+]
+SamplesOption = Annotated[bool, typer.Option(help="Put test pictures into the report.")]
 
 
 class Logger(str, Enum):
@@ -46,22 +50,6 @@ class Logger(str, Enum):
 
     csv = "csv"
     tensorboard = "tensorboard"
-
-
-class Family(str, Enum):
-    """What `potstill list` lists."""
-
-    objectives = "objectives"
-    models = "models"
-    data = "data"
-    tasks = "tasks"
-    codecs = "codecs"
-    stages = "stages"
-    steps = "steps"
-    teachers = "teachers"
-    exporters = "exporters"
-    schedules = "schedules"
-    augmentations = "augmentations"
 
 
 def _version(asked: bool) -> None:
@@ -75,7 +63,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     pass
@@ -84,13 +72,13 @@ def _root(
 @app.command()
 def init(
     task: Annotated[str, typer.Argument(help="What is learnt; see: potstill list tasks.")] = "image-classification",
-    data: Annotated[Path, typer.Option(help="Your data: a folder of images by class, .parquet, .npz or IDX.")] = Path(
-        "."
-    ),
+    data: Annotated[
+        Path, typer.Option(help="A folder of pictures by class, .parquet, .npz, or a folder of IDX files.")
+    ] = Path("."),
     out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the recipe if there is one.")] = False,
 ) -> None:
-    """Write a recipe for your own data, with what was found in it."""
+    """Write a recipe for your own data. It looks at the data first, and says what it found."""
     from potstill.cli.init import write_recipe
 
     typer.echo(write_recipe(task, data, out, force=force))
@@ -98,7 +86,7 @@ def init(
 
 @app.command()
 def plan(recipe: RecipeArgument, as_json: JsonOption = False) -> None:
-    """Show what a run would do: stages, cached or not and why, time, disk, and both models' size. Computes nothing."""
+    """Show what a run would do, and compute nothing. Lists both models, each stage and why it runs, time and disk."""
     from potstill.cli.show import print_plan
     from potstill.pipeline.plan import make_plan
     from potstill.recipe.load import load
@@ -109,17 +97,20 @@ def plan(recipe: RecipeArgument, as_json: JsonOption = False) -> None:
 @app.command()
 def run(
     recipe: RecipeArgument,
-    out: Annotated[Optional[Path], typer.Option(help="Run folder; default runs/<name>.", show_default=False)] = None,  # noqa: UP045 - typer
+    out: Annotated[Path | None, typer.Option(help="Run folder; default runs/<name>.", show_default=False)] = None,
     threads: Annotated[int, typer.Option(help="CPU cores to use; 0 takes all.", min=0)] = 0,
     device: Annotated[str, typer.Option(help="cpu, or cuda where the machine has it.")] = "cpu",
-    log: Annotated[list[Logger] | None, typer.Option(help="Further logs; may be repeated.", show_default=False)] = None,
-    samples: Annotated[bool, typer.Option(help="Put pictures of test samples into the report.")] = True,
-    accept_fingerprint: Annotated[
-        bool, typer.Option("--accept-fingerprint", help="Resume work begun under other numerics.")
-    ] = False,
+    log: Annotated[
+        list[Logger] | None,
+        typer.Option(
+            metavar="KIND", help="csv or tensorboard beside the JSON lines; may be repeated.", show_default=False
+        ),
+    ] = None,
+    samples: SamplesOption = True,
+    accept_fingerprint: FingerprintOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a recipe: teacher, soft labels, student, controls, export, checks, report. Resumes where it was stopped."""
+    """Run a recipe, or go on where it was stopped. Teacher, soft labels, student, controls, export, checks, report."""
     from potstill.cli.run import run_recipe
 
     run_recipe(
@@ -128,14 +119,45 @@ def run(
     )  # fmt: skip
 
 
+@app.command()
+def verify(
+    model: Annotated[Path, typer.Argument(help="An ONNX file, ours or anybody's.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="The recipe whose test split is used.", show_default=False)],
+    threads: Annotated[int, typer.Option(help="CPU threads of the runtime.", min=1)] = 1,
+    scale: Annotated[float, typer.Option(help="A foreign model's pixel range: 1 or 255.")] = 1.0,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a model file on a recipe's test pictures. Accuracy, latency, memory and size, each measured here."""
+    from potstill.cli.run import verify_file
+
+    verify_file(model, data, threads=threads, scale=scale, as_json=as_json)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)], samples: SamplesOption = True
+) -> None:
+    """Write the page and the card of a finished run again."""
+    from potstill.cli.run import write_report
+
+    write_report(run, samples=samples)
+
+
 @app.command(name="list")
 def list_kinds(
-    family: Annotated[Family, typer.Argument(help="Which family.", show_default=False)], as_json: JsonOption = False
+    family: Annotated[
+        str | None,
+        typer.Argument(help="Such as models, objectives or data; without it, all families.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """List the kinds of a family, with what each is."""
-    from potstill.cli.show import print_kinds
+    """List what a recipe can name."""
+    from potstill.cli.show import print_families, print_kinds
 
-    print_kinds(family.value, as_json=as_json)
+    if family is None:
+        print_families(as_json=as_json)
+    else:
+        print_kinds(family, as_json=as_json)
 
 
 @app.command()
@@ -148,44 +170,8 @@ def schema() -> None:
     typer.echo(json.dumps(Recipe.model_json_schema(), indent=1))
 
 
-@app.command()
-def verify(
-    model: Annotated[Path, typer.Argument(help="An ONNX file, ours or anybody's.", show_default=False)],
-    data: Annotated[Path, typer.Option(help="The recipe whose test split is used.", show_default=False)],
-    threads: Annotated[int, typer.Option(help="CPU threads of the runtime.", min=1)] = 1,
-    scale: Annotated[float, typer.Option(help="A foreign model's pixel range: 1 or 255.")] = 1.0,
-    as_json: JsonOption = False,
-) -> None:
-    """Run a model file over a recipe's test split: accuracy, latency, memory, size, each measured here."""
-    from potstill.cli.run import verify_file
-
-    verify_file(model, data, threads=threads, scale=scale, as_json=as_json)
-
-
-@app.command()
-def report(
-    run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
-    samples: Annotated[bool, typer.Option(help="Put pictures of test samples into the report.")] = True,
-) -> None:
-    """Write report.html and model_card.md of a run again."""
-    from potstill.core.errors import PotstillError
-    from potstill.report import build
-
-    if not (run / "results.json").is_file():
-        raise PotstillError(f"{run}: must be a finished run (a folder with results.json); it is not.")
-    typer.echo(str(build(run, samples=samples)))
-
-
-@app.command(name="import-weights")
-def import_weights(
-    file: Annotated[Path, typer.Argument(help="A PyTorch checkpoint (.pth, .pt).", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Default: beside it, as .safetensors.", show_default=False)] = None,
-) -> None:
-    """Turn a PyTorch checkpoint into safetensors, in a child process that runs no code from it."""
-    from potstill.cli.show import print_facts
-    from potstill.models.tools.import_weights import import_weights as convert
-
-    print_facts(convert(file, out))
+app.add_typer(labels_app, name="labels")
+app.add_typer(cache_app, name="cache")
 
 
 @labels_app.command("check")
@@ -202,9 +188,7 @@ def labels_check(
 @labels_app.command("repair")
 def labels_repair(
     folder: Annotated[Path, typer.Argument(help="A store, or a run folder.", show_default=False)],
-    accept_fingerprint: Annotated[
-        bool, typer.Option("--accept-fingerprint", help="Repair although the numerics differ.")
-    ] = False,
+    accept_fingerprint: FingerprintOption = False,
 ) -> None:
     """Label the damaged shards again, and only those."""
     from potstill.cli.labels import repair_store
@@ -237,6 +221,18 @@ def cache_gc(
     cache = ArtifactCache(default_root())
     days = None if damaged or everything else older_than_days
     print_removed(cache.collect(everything=everything, damaged=damaged, older_than_days=days))
+
+
+@app.command(name="import-weights")
+def import_weights(
+    file: Annotated[Path, typer.Argument(help="A PyTorch checkpoint (.pth, .pt).", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Default: beside it, as .safetensors.", show_default=False)] = None,
+) -> None:
+    """Turn a PyTorch checkpoint into safetensors. In a child process, which runs no code from it."""
+    from potstill.cli.show import print_facts
+    from potstill.models.tools.import_weights import import_weights as convert
+
+    print_facts(convert(file, out))
 
 
 def _options(threads: int, device: str, accept_fingerprint: bool) -> RunOptions:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from potstill.core.errors import PotstillError
 from potstill.core.progress import Mode, Progress
 
 if TYPE_CHECKING:
@@ -59,6 +60,19 @@ def print_verdict(results: dict[str, Any]) -> None:
     for note in results["notes"]:
         style = "yellow" if note["level"] == "caution" else "dim"
         console.print(f"{note['level']}: {note['text']}", style=style, highlight=False)
+
+
+def write_report(folder: Path, *, samples: bool) -> None:
+    """Write the page and the card of a finished run again, and print where the page is."""
+    from potstill.report import build
+
+    if not (folder / "results.json").is_file():
+        there = "a folder without results.json" if folder.is_dir() else "a file" if folder.exists() else "none"
+        raise PotstillError(
+            f"{folder}: must be the folder of a finished run; got {there}. Finish it first: potstill run RECIPE --out "
+            f"{folder}"
+        )
+    print(build(folder, samples=samples))
 
 
 def verify_file(model: Path, recipe_path: Path, *, threads: int, scale: float, as_json: bool) -> None:

@@ -8,6 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from potstill.core.errors import PotstillError, nearest
+from potstill.core.spec import Registry
 from potstill.core.units import human_bytes, human_count, human_seconds
 
 if TYPE_CHECKING:
@@ -29,11 +31,40 @@ FAMILIES = {
 }
 
 
+def print_families(*, as_json: bool) -> None:
+    """Print every family with its kinds."""
+    found = {family: _registry(family).kinds() for family in FAMILIES}
+    if as_json:
+        print(json.dumps(found))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("family", no_wrap=True, style="bold")
+    table.add_column("kinds")
+    for family, kinds in found.items():
+        table.add_row(family, ", ".join(kinds))
+    console = Console()
+    console.print(table)
+    console.print("What each is: potstill list models", highlight=False)
+
+
+def _registry(family: str) -> Registry[Any]:
+    if family not in FAMILIES:
+        raise PotstillError(
+            f"list: must be a family there is; got {family!r}. {nearest(family, FAMILIES)}Allowed: {', '.join(FAMILIES)}"
+        )
+    module, _, name = FAMILIES[family].partition(":")
+    registry: Registry[Any] = getattr(import_module(module), name)
+    return registry
+
+
 def print_kinds(family: str, *, as_json: bool) -> None:
     """Print kind, first line of its description, and its reference where it has one."""
-    module, _, name = FAMILIES[family].partition(":")
     rows = []
-    for kind, spec in getattr(import_module(module), name).items():
+    for kind, spec in _registry(family).items():
         summary = (spec.__doc__ or "").strip().split("\n")[0]
         rows.append({"kind": kind, "summary": summary, "reference": getattr(spec, "reference", "")})
     if as_json:

@@ -36,8 +36,10 @@ def verify_model(
         PotstillError: no such file, or one that cannot be run.
         ShapeError: it takes other pixels or gives another number of classes.
     """
-    if path.suffix != ".onnx" or not path.is_file():
-        raise PotstillError(f"{path}: must be an .onnx file that exists.")
+    if not path.is_file():
+        raise PotstillError(f"{path}: must be an .onnx file that exists; got {'a folder' if path.is_dir() else 'none'}.")
+    if path.suffix != ".onnx":
+        raise PotstillError(f"{path}: must be an .onnx file; got {path.suffix or 'a name without a suffix'}.")
     session = OnnxSession(path, threads)
     ours = "potstill" in session.metadata
     if ours and scale != 1.0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def import_weights(file: Path, out: Path | None = None) -> dict[str, Any]:
     except subprocess.TimeoutExpired as err:
         raise PotstillError(f"{file}: must be read within {_SECONDS} s; it was not.") from err
     if child.returncode != 0:
-        reason = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1][:300]
+        reason = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}."])[-1][:300]
         raise PotstillError(f"{file}: must be a checkpoint of tensors and plain values; got: {reason}")
     facts: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
     return facts
@@ -55,15 +56,18 @@ def _convert(file: Path, out: Path) -> dict[str, Any]:
     from potstill.core import atomic
     from potstill.core.hashing import digest_bytes
 
-    found = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as err:
+        raise SystemExit(_why(str(err))) from None
     unwrapped: list[str] = []
     while isinstance(found, dict) and not any(isinstance(v, torch.Tensor) for v in found.values()):
         key = next((k for k in _WRAPPERS if isinstance(found.get(k), dict)), None)
         if key is None:
-            raise ValueError(f"no tensors in it; it has {sorted(map(str, found))[:5]}")
+            raise SystemExit(f"no tensors in it; it has {sorted(map(str, found))[:5]}.")
         found, unwrapped = found[key], [*unwrapped, key]
     if not isinstance(found, dict):
-        raise ValueError(f"a {type(found).__name__}, not a dict of tensors")
+        raise SystemExit(f"a {type(found).__name__}, not a dict of tensors.")
     tensors = {str(k): v.detach().contiguous().clone() for k, v in found.items() if isinstance(v, torch.Tensor)}
     dropped = [str(k) for k, v in found.items() if not isinstance(v, torch.Tensor)]
     stripped = all(k.startswith("module.") for k in tensors)
@@ -75,6 +79,19 @@ def _convert(file: Path, out: Path) -> dict[str, Any]:
         "out": str(out), "tensors": len(tensors), "bytes": len(data), "unwrapped": unwrapped,
         "stripped": "module." if stripped else "", "dropped": dropped, "sha256": digest_bytes(data),
     }  # fmt: skip
+
+
+def _why(text: str) -> str:
+    """Return in one line why PyTorch refused a file; its own messages tell people to trust it."""
+    code = re.search(r"GLOBAL ([\w.]+)", text)
+    if code:
+        return (
+            f"a name of code, {code[1]}, which was not run. Save the weights alone, torch.save(module.state_dict(), ...), "
+            "where the file was made."
+        )
+    if "Unpickler" in text or "Weights only" in text:
+        return "something else: no file of torch.save, or a pickle with more than weights in it. Nothing of it was run."
+    return f"a file that PyTorch cannot read: {text.split('. ')[0].strip().rstrip('.')}."
 
 
 if __name__ == "__main__":
