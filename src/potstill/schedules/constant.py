@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from potstill.schedules._base import ScheduleSpec, registry
 
 
@@ -12,7 +14,7 @@ class ConstantSpec(ScheduleSpec):
     """The same value throughout; what a bare number in a recipe means."""
 
     kind: Literal["constant"] = "constant"
-    value: float
+    value: float = Field(examples=[2.0])
     """The value."""
 
     def at(self, progress: float) -> float:

@@ -15,9 +15,9 @@ class CosineSpec(ScheduleSpec):
     """From `start` to `end` along half a cosine."""
 
     kind: Literal["cosine"] = "cosine"
-    start: float
+    start: float = Field(examples=[4.0])
     """The value until `begin`."""
-    end: float
+    end: float = Field(examples=[1.0])
     """The value from `until` on."""
     begin: float = Field(default=0.0, ge=0, lt=1)
     """Share of training at which it starts to move."""

@@ -14,9 +14,9 @@ class ExponentialSpec(ScheduleSpec):
     """From `start` to `end` by the same factor each step."""
 
     kind: Literal["exponential"] = "exponential"
-    start: float = Field(gt=0)
+    start: float = Field(gt=0, examples=[4.0])
     """The value until `begin`, > 0."""
-    end: float = Field(gt=0)
+    end: float = Field(gt=0, examples=[1.0])
     """The value from `until` on, > 0."""
     begin: float = Field(default=0.0, ge=0, lt=1)
     """Share of training at which it starts to move."""

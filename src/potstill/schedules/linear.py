@@ -14,9 +14,9 @@ class LinearSpec(ScheduleSpec):
     """From `start` to `end` at a constant rate."""
 
     kind: Literal["linear"] = "linear"
-    start: float
+    start: float = Field(examples=[4.0])
     """The value until `begin`."""
-    end: float
+    end: float = Field(examples=[1.0])
     """The value from `until` on."""
     begin: float = Field(default=0.0, ge=0, lt=1)
     """Share of training at which it starts to move."""

@@ -15,9 +15,9 @@ class StepSpec(ScheduleSpec):
     """One value after another, changed at given shares of training."""
 
     kind: Literal["step"] = "step"
-    values: tuple[float, ...] = Field(min_length=1)
+    values: tuple[float, ...] = Field(min_length=1, examples=[(4.0, 2.0, 1.0)])
     """The values in order; one more than there are boundaries."""
-    boundaries: tuple[float, ...]
+    boundaries: tuple[float, ...] = Field(examples=[(0.5, 0.75)])
     """Shares of training in (0, 1), rising, at which the next value begins."""
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ class WarmUpSpec(ScheduleSpec):
     """From 0 to `value` along a line over the first share of training, then constant."""
 
     kind: Literal["warm-up"] = "warm-up"
-    value: float
+    value: float = Field(examples=[1.0])
     """The value once warm."""
     over: float = Field(default=0.1, gt=0, le=1)
     """Share of training that the rise takes."""

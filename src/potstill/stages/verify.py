@@ -44,7 +44,7 @@ class VerifyStage(StageSpec):
     """Timed beside the student."""
     verify: VerifySpec
     """What is measured."""
-    machine: str
+    machine: str = Field(examples=["a processor, 2 cores"])
     """The processor these figures belong to."""
 
     def run(self, context: StageContext) -> dict[str, Any]:

@@ -15,13 +15,15 @@ from potstill.core.errors import TeacherError
 from potstill.models import ModelIO
 from potstill.teachers._base import Labeller, OutputKind, TeacherContext, TeacherSpec, registry
 
+_TWO = ({"kind": "train", "model": {"kind": "ds-cnn"}}, {"kind": "train", "model": {"kind": "resnet", "depth": 8}})
+
 
 @registry.register
 class EnsembleSpec(TeacherSpec):
     """The weighted mean of several teachers of any kind."""
 
     kind: Literal["ensemble"] = "ensemble"
-    members: tuple[SerializeAsAny[TeacherSpec], ...] = Field(min_length=2)
+    members: tuple[SerializeAsAny[TeacherSpec], ...] = Field(min_length=2, examples=[_TWO])
     """Teacher sections."""
     weights: tuple[float, ...] | None = None
     """One >= 0 a member; None weighs them alike."""

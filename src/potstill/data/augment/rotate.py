@@ -16,7 +16,7 @@ class RotateSpec(AugmentSpec):
     """Turn by up to `degrees` either way around the middle, bilinear, black outside."""
 
     kind: Literal["rotate"] = "rotate"
-    degrees: float = Field(gt=0, le=180)
+    degrees: float = Field(gt=0, le=180, examples=[15.0])
     """Largest angle."""
 
     def apply(self, batch: PixelBatch, draw: Draw) -> PixelBatch:

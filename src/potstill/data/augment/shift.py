@@ -17,7 +17,7 @@ class ShiftSpec(AugmentSpec):
     """Pad and crop: move by up to `pixels` in each direction (He et al. 2015, arXiv:1512.03385, section 4.2)."""
 
     kind: Literal["shift"] = "shift"
-    pixels: int = Field(ge=1)
+    pixels: int = Field(ge=1, examples=[2])
     """Most pixels moved, up, down, left and right."""
     fill: Literal["zero", "edge", "reflect"] = "zero"
     """What comes in at the border."""

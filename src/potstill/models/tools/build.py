@@ -37,7 +37,7 @@ def new_model(spec: ModelSpec, io: ModelIO, data_mean: Sequence[float], data_std
     Raises:
         ShapeError: the input is too small for the model, or the weights do not fit.
     """
-    from potstill.models.tools.preprocess import Preprocess, resolve_input
+    from potstill.models.tools.preprocess import Preprocess, laid_out, resolve_input
     from potstill.models.tools.saved import load_weights
 
     size, mean, std = resolve_input(spec.input, tuple(data_mean), tuple(data_std), (io.height, io.width))
@@ -46,13 +46,3 @@ def new_model(spec: ModelSpec, io: ModelIO, data_mean: Sequence[float], data_std
     if spec.weights is not None:
         load_weights(module, spec.weights, f"{spec.kind}.weights")
     return NewModel(*laid_out(spec, module, Preprocess(size, mean, std)), io, mean, std)
-
-
-def laid_out(spec: ModelSpec, module: nn.Module, preprocess: Preprocess) -> tuple[nn.Module, Preprocess]:
-    """Return both in the memory layout that the family runs fastest in."""
-    if spec.channels_last:
-        import torch
-
-        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        preprocess.memory_format = torch.channels_last
-    return module, preprocess

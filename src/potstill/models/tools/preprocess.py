@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the field's own name
 
 from potstill.core.errors import ShapeError
-from potstill.models._base import InputSpec
+from potstill.models._base import InputSpec, ModelSpec
 
 _STD_FLOOR = 1e-3
 
@@ -79,3 +79,11 @@ class Preprocess(nn.Module):
         """[B, C, H, W] in [0, 1] at the data's size -> [B, C, H', W'] as the model reads it."""
         out: Tensor = self.normalise(self.resize(pixels_BCHW))
         return out.contiguous(memory_format=self.memory_format)
+
+
+def laid_out(spec: ModelSpec, module: nn.Module, preprocess: Preprocess) -> tuple[nn.Module, Preprocess]:
+    """Return both in the memory layout that the family runs fastest in."""
+    if spec.channels_last:
+        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        preprocess.memory_format = torch.channels_last
+    return module, preprocess

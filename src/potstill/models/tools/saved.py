@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from potstill.core import atomic
 from potstill.core.errors import ShapeError, StoreError, nearest
 from potstill.core.hashing import digest_bytes
-from potstill.models import AnyModel
+from potstill.models import registry
 from potstill.models._base import ModelIO, ModelSpec
-from potstill.models.tools.build import laid_out
-from potstill.models.tools.preprocess import Preprocess
+from potstill.models.tools.preprocess import Preprocess, laid_out
 
 WEIGHTS, CARD = "student.safetensors", "student.json"
 
@@ -78,7 +77,7 @@ def load_model(folder: Path) -> LoadedModel:
         data = (folder / WEIGHTS).read_bytes()
         if digest_bytes(data) != card["sha256"]:
             raise StoreError(f"{folder / WEIGHTS}: must be as it was written; its SHA-256 differs. Make it again.")
-        spec: ModelSpec = TypeAdapter(AnyModel).validate_python(card["model"])
+        spec: ModelSpec = TypeAdapter(registry.union()).validate_python(card["model"])
         io = ModelIO(**card["io"])
         preprocess = Preprocess((io.height, io.width), card["mean"], card["std"])
     except (OSError, KeyError, TypeError, ValidationError) as err:

@@ -1,0 +1,100 @@
+"""The contract of a teacher. Shapes: B rows, C channels, H, W pixels, K classes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from potstill.core.hashing import canonical_json
+from potstill.models import ModelSpec
+from potstill.schedules.training import TrainSpec
+from potstill.teachers import Labeller, TeacherContext, TeacherSpec, registry
+from potstill.testing import tiny
+from potstill.testing._claims import Claims, claims_of
+from potstill.testing.spec import check_spec
+
+_MEAN, _STD = (0.4,), (0.3,)
+
+
+def check_teacher(spec: TeacherSpec) -> None:
+    """Check that a teacher labels in eval mode, without gradient, as a pure function of the micro-batch.
+
+    A teacher that trains is given weights as they are drawn: what it learns is not looked at.
+
+    Args:
+        spec: of a teacher of ten classes that takes grey pictures of 8 by 8 pixels.
+
+    Raises:
+        AssertionError: something does not hold; says what.
+    """
+    import torch
+
+    check_spec(spec, registry, "teacher")
+    claims = claims_of("teacher", spec)
+    for name in ("fits", "foreign", "saw_hidden_labels"):
+        claims.that(type(getattr(spec, name)()) is bool, f"{name}() must say true or false")
+    with tempfile.TemporaryDirectory() as folder:
+        context = TeacherContext(Path(folder), tiny.IO, _MEAN, _STD, 4, _drawn)
+        facts = spec.prepare(context)
+        claims.that(canonical_json(spec.prepare(context)) == canonical_json(facts), "prepare must be repeatable")
+        labellers = []
+        for seed in (1, 2):  # every stage loads anew, in whatever state the process is
+            torch.manual_seed(seed)
+            labellers.append(spec.load(Path(folder), tiny.IO, _MEAN, _STD))
+        _check_labeller(claims, labellers[0], labellers[1])
+
+
+def _drawn(model: ModelSpec, training: TrainSpec, folder: Path, seed: int, labels: str) -> None:
+    """Stand for training: leave a model of the zoo with its initial weights."""
+    import torch
+
+    from potstill.models.tools.build import new_model
+    from potstill.models.tools.saved import save_model
+
+    with torch.random.fork_rng(devices=()):
+        torch.default_generator.manual_seed(seed)
+        new = new_model(model, tiny.IO, _MEAN, _STD)
+    save_model(folder, new.module, model, new.io, new.mean, new.std, [str(k) for k in range(10)])
+
+
+def _check_labeller(claims: Claims, labeller: Labeller, again: Labeller) -> None:
+    import torch
+
+    claims.that(
+        labeller.output in ("logits", "probabilities"), "output must be logits or probabilities", output=labeller.output
+    )
+    claims.that(labeller.num_classes == 10, "num_classes must be the data's, 10", num_classes=labeller.num_classes)
+    pixels = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
+    kept, state = pixels.copy(), torch.get_rng_state()
+    first = labeller(pixels)
+    form = (type(first), getattr(first, "dtype", None), np.shape(first))
+    claims.that(form == (np.ndarray, np.float32, (64, 10)), "must give a float32 array [B, K]", found=form)
+    claims.finite(first, "outputs must be finite")
+    claims.that(float(np.ptp(first, axis=0).max()) > 0, "outputs must depend on the pixels")
+    claims.equal(pixels, kept, "must leave its pixels as they are")
+    claims.equal(torch.get_rng_state(), state, "must draw nothing from the generator (is it in eval mode?)")
+    labeller(np.ascontiguousarray(pixels[::-1]))
+    claims.equal(labeller(pixels), first, "must be a pure function of the micro-batch")
+    claims.equal(again(pixels), first, "must give the same bits when it is loaded again")
+    claims.that(labeller(pixels[:1]).shape == (1, 10), "must take a single row")
+    claims.close(labeller(pixels[5:8]), first[5:8], "a row's outputs must be nearly its own in any batch", 1e-3, 1e-3)
+    if labeller.output == "probabilities":
+        claims.close(first.sum(axis=1), np.ones(64), "probabilities must add up to 1", atol=1e-3)
+        claims.that(first.min() >= 0, "probabilities must not be negative", lowest=float(first.min()))
+    _check_rest(claims, labeller, pixels, first)
+
+
+def _check_rest(claims: Claims, labeller: Any, pixels: Any, first: Any) -> None:
+    """A torch module must be at rest, and stay so whatever others do to it."""
+    import torch
+
+    claims.that(torch.is_grad_enabled(), "must leave gradients switched on for the student")
+    module = getattr(labeller, "module", None)
+    if isinstance(module, torch.nn.Module):
+        claims.that(not module.training, "its module must be in eval mode")
+        claims.that(not any(p.requires_grad for p in module.parameters()), "its parameters must need no gradient")
+        module.train()
+        claims.equal(labeller(pixels), first, "must label in eval mode although its module was put to training")
