@@ -1,0 +1,83 @@
+"""Two processes against one: gradients summed over a shared batch are those of the whole batch."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from potstill.models.tools.build import new_model
+from potstill.models.torch_module import TorchModuleSpec
+from potstill.objectives.hard_label import HardLabelSpec
+from potstill.objectives.soft_label import SoftLabelSpec
+from potstill.schedules.training import TrainSpec
+from potstill.tasks.image_classification import ImageClassificationSpec
+from potstill.testing import tiny
+from potstill.train.logs import read
+from potstill.train.loop import Fit, Trainer
+
+ROWS = 43
+"""Batches of ten: the fourth batch of a pass has three rows, one for the first process and two for the second."""
+
+
+def train(folder: Path) -> dict[str, Tensor]:
+    """Train in as many processes as the environment says; labels are so few that a process often has none in its part."""
+    from potstill.labels.codecs.float32 import Float32Spec
+
+    torch.manual_seed(1)
+    new = new_model(TorchModuleSpec(factory="potstill.testing.modules:Plain"), tiny.IO, (0.4,), (0.3,))
+    fit = Fit(
+        module=new.module, preprocess=new.preprocess, task=ImageClassificationSpec(),
+        train=tiny.split(ROWS, 8, 8, 1, hidden=36), validation=tiny.split(20, 8, 8, 1, hidden=0),
+        classes=[str(k) for k in range(10)], rows=np.arange(ROWS),
+        objectives=[HardLabelSpec(), SoftLabelSpec(temperature=4.0, weight=0.5)],
+        training=TrainSpec(batch_size=10, optimizer="sgd", learning_rate=0.05, clip_norm=1.0, warmup=0), augment=(), num_steps=12,
+        evaluate_every=4, seed=3, augment_seed=5, work=folder, name="parity", fingerprint={}, num_views=1,
+        store=tiny.MemoryStore(tiny.logits(ROWS, 10, seed=8), Float32Spec()),
+    )  # fmt: skip
+    Trainer(fit).run()
+    return new.module.state_dict()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    save_file(
+        {k: v.numpy() for k, v in train(Path(sys.argv[1])).items()},
+        f"{sys.argv[1]}/rank{os.environ['RANK']}.safetensors",
+    )
+
+
+def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    two = tmp_path / "two"
+    two.mkdir()
+    processes = []
+    for rank in "01":
+        env = {**os.environ, "RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+               "POTSTILL_GROUP_TIMEOUT_S": "60"}  # fmt: skip
+        processes.append(
+            subprocess.Popen([sys.executable, __file__, str(two)], env=env, stderr=subprocess.PIPE, text=True)
+        )
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    found = [load_file(two / f"rank{rank}.safetensors") for rank in "01"]
+    (tmp_path / "one").mkdir()
+    alone = {k: v.numpy() for k, v in train(tmp_path / "one").items()}
+    for name, value in alone.items():
+        assert np.array_equal(found[0][name], found[1][name]), f"{name}: the processes drifted apart"
+        np.testing.assert_allclose(found[0][name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+    ours, theirs = read(tmp_path / "one" / "log.jsonl"), read(two / "log.jsonl")
+    assert len(ours) == len(theirs) == 3, "one process writes the log"
+    for a, b in zip(ours, theirs, strict=True):
+        assert a["validation"] == b["validation"]
+        for name in ("hard-label", "soft-label"):
+            np.testing.assert_allclose(a["terms"][name]["loss"], b["terms"][name]["loss"], rtol=1e-5)
