@@ -76,7 +76,11 @@ def table(kept: list[dict[str, Any]]) -> str:
     for k in kept:
         packages = ", ".join(f"{p} {v}" for p, v in k["machine"]["packages"].items())
         hidden = (
-            " The teacher was trained on labels that are hidden from the student." if k["saw_hidden_labels"] else ""
+            " The teacher was trained on labels that are hidden from the student."
+            if k["saw_hidden_labels"]
+            else " The teacher comes from elsewhere and may know labels that are hidden from the student."
+            if k["saw_hidden_labels"] is None
+            else ""
         )
         lines.append(
             f"- **{k['recipe']}**: `{k['command']}`, seeds {k['seeds']}, commit {k['commit']}, {k['date']}; {k['seconds']:.0f} s "

@@ -24,10 +24,13 @@ _SAMPLES = 24
 
 
 class Results:
-    """Reads a finished graph's artifacts and puts `results.json` together."""
+    """Reads a finished graph's artifacts, every byte verified first, and puts `results.json` together."""
 
     def __init__(self, graph: Graph, cache: ArtifactCache) -> None:
         self.graph, self.cache, self.recipe = graph, cache, graph.recipe
+        for node in graph.nodes.values():
+            if node.name != "label":  # only its manifest is read here, which has a checksum of its own
+                artifact.verify(cache.path(node.key))
         self.dataset = Dataset.open(self.folder("prepare"))
         self.test_labels = np.asarray(self.dataset.splits["test"].labels)
         self.seeds = list(range(self.recipe.seed, self.recipe.seed + self.recipe.seeds))
@@ -138,6 +141,9 @@ class Results:
         if taught["saw_hidden_labels"]:
             notes.append(("caution", "The teacher was trained on labels that are hidden from the student and from every "
                           "control. Part of the gain is those labels, passed on through the teacher."))  # fmt: skip
+        elif taught["saw_hidden_labels"] is None:
+            notes.append(("caution", "The teacher comes from elsewhere: it may have been trained on labels that are hidden "
+                          "from the student. Part of the gain may be those labels."))  # fmt: skip
         if self.recipe.seeds == 1 and self.recipe.controls:
             notes.append(("caution", "One seed: the spread between trainings is unknown, so no gain is claimed. "
                           "Set seeds: 3 or more."))  # fmt: skip

@@ -59,7 +59,7 @@ class TeachStage(StageSpec):
         return {
             "kind": self.teacher.kind,
             "output": labeller.output,
-            "saw_hidden_labels": self.teacher.saw_hidden_labels() and _hides_labels(dataset),
+            "saw_hidden_labels": self.teacher.saw_hidden_labels() if _hides_labels(dataset) else False,
             "gate": self._gate(dataset, labeller),
             "profile": _profile(self.teacher, labeller, dataset),
             **facts,

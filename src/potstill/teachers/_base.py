@@ -68,9 +68,10 @@ class TeacherSpec(Spec, ABC):
         """Return whether the teacher's preprocessing is the user's word (the gate then tries others)."""
         return True
 
-    def saw_hidden_labels(self) -> bool:
-        """Return whether it was trained here on labels that the student may not see."""
-        return False
+    def saw_hidden_labels(self) -> bool | None:
+        """Return whether it was trained on labels that the student may not see; None where nobody here knows, as for a
+        teacher from elsewhere."""
+        return None
 
 
 registry: Registry[TeacherSpec] = Registry("teachers")

@@ -73,8 +73,9 @@ class EnsembleSpec(TeacherSpec):
     def foreign(self) -> bool:
         return any(m.foreign() for m in self.members)
 
-    def saw_hidden_labels(self) -> bool:
-        return any(m.saw_hidden_labels() for m in self.members)
+    def saw_hidden_labels(self) -> bool | None:
+        found = [m.saw_hidden_labels() for m in self.members]
+        return True if True in found else None if None in found else False
 
 
 class EnsembleLabeller:

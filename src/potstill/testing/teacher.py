@@ -34,8 +34,11 @@ def check_teacher(spec: TeacherSpec) -> None:
 
     check_spec(spec, registry, "teacher")
     claims = claims_of("teacher", spec)
-    for name in ("fits", "foreign", "saw_hidden_labels"):
+    for name in ("fits", "foreign"):
         claims.that(type(getattr(spec, name)()) is bool, f"{name}() must say true or false")
+    hidden = spec.saw_hidden_labels()
+    claims.that(hidden in (True, False, None), "saw_hidden_labels() must say true, false, or None where nobody knows")
+    claims.that(hidden is None or spec.fits(), "saw_hidden_labels() can be known only of a teacher trained here")
     with tempfile.TemporaryDirectory() as folder:
         context = TeacherContext(Path(folder), tiny.IO, _MEAN, _STD, 4, _drawn)
         facts = spec.prepare(context)
