@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from potstill.core.artifact import MANIFEST
 from potstill.core.errors import StoreError
 from potstill.core.progress import Progress
 
@@ -23,6 +24,10 @@ def check_store(folder: Path, *, as_json: bool) -> None:
         print(json.dumps({"folder": str(store), "damage": [{"file": d.file, "what": d.what} for d in problems]}))
     for damage in problems if not as_json else ():
         print(f"{damage.file}: {damage.what}")
+    if any(damage.file == MANIFEST for damage in problems):  # without it nobody knows how the rest was made
+        raise StoreError(
+            f"{store}: {len(problems)} damaged. Remove the store, then run its recipe again: potstill cache gc --damaged"
+        )
     if problems:
         raise StoreError(f"{store}: {len(problems)} damaged. Mend it: potstill labels repair {folder}")
     if not as_json:

@@ -17,8 +17,7 @@ _RECORDS = ("log.jsonl", "fit.json")
 def seal(folder: Path, manifest: dict[str, Any]) -> None:
     """Write `artifact.json` with `manifest` and the digest of every other file in `folder`; what a killed writer left
     half-done beside them is removed first."""
-    for left in folder.rglob(".*.tmp"):
-        left.unlink()
+    atomic.sweep(folder)
     files = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST):
         files[path.relative_to(folder).as_posix()] = {"sha256": digest_file(path), "bytes": path.stat().st_size}
@@ -32,7 +31,7 @@ def manifest(folder: Path) -> dict[str, Any]:
     try:
         value = atomic.read_json(path)
         body = {k: v for k, v in value.items() if k != "checksum"}
-        if value["checksum"] != digest_json(body):
+        if value["checksum"] != digest_json(body) or path.read_bytes() != atomic.json_bytes(value):
             raise ValueError("a checksum that does not match")
     except (AttributeError, KeyError, TypeError, ValueError) as err:
         raise _damaged(folder, f"{MANIFEST}: {err}") from err

@@ -31,7 +31,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as readable JSON, atomically and durably; NaN and Inf are refused."""
-    write_bytes(path, (json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n").encode())
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return what `write_json` writes; what it wrote and `json.loads` read gives the same bytes again."""
+    return (json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n").encode()
 
 
 def read_json(path: Path) -> Any:
@@ -50,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
         fd, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         os.close(fd)
     except OSError as err:
-        raise PotstillError(f"{path}: must be writable; got {err.strerror}. Choose another folder.") from err
+        raise _unwritable(path, "must be writable", err) from err
     tmp = Path(name)
     try:
         yield tmp
@@ -60,12 +65,27 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(tmp, path)
         fsync_dir(path.parent)
     except OSError as err:
-        raise PotstillError(
-            f"{path}: could not be written; got {err.strerror or err}. Nothing was lost: free space or choose another "
-            "folder, then run the same command again."
-        ) from err
+        raise _unwritable(path, "could not be written", err) from err
     finally:
         tmp.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, what: str, err: OSError) -> PotstillError:
+    return PotstillError(
+        f"{path}: {what}; got {err.strerror or err}. Nothing was lost: free space or choose another folder, then run the "
+        "same command again."
+    )
+
+
+def is_partial(path: Path) -> bool:
+    """Return whether a file is what a killed `replacing` left."""
+    return path.name.startswith(".") and path.suffix == ".tmp"
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed `replacing` left below `folder`; call it only where nobody else can be writing."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
 
 
 def fsync_tree(folder: Path) -> None:
@@ -81,22 +101,47 @@ def fsync_tree(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+def locked(path: Path, waiting: Callable[[], None] | None = None, *, remove: bool = False) -> Iterator[None]:
     """Hold an exclusive advisory lock on `path`; the kernel drops it if the process dies.
 
     Args:
         path: of the lock's own file.
-        waiting: called once where another process holds it.
+        waiting: called where another process holds it.
+        remove: leave no lock file behind on a clean exit.
+
+    Raises:
+        PotstillError: the file cannot be made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    fd = _open_lock(path)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if waiting is not None:
-                waiting()
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting is not None:
+                    waiting()
+                fcntl.flock(fd, fcntl.LOCK_EX)
+            if _is_file(fd, path):
+                break
+            os.close(fd)  # whoever held it removed the file: others lock another one by now
+            fd = _open_lock(path)
         yield
+        if remove:
+            path.unlink(missing_ok=True)
     finally:
         os.close(fd)
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as err:
+        raise _unwritable(path, "must be writable", err) from err
+
+
+def _is_file(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False

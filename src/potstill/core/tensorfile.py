@@ -78,6 +78,26 @@ def _check_spans(path: Path, header: Any, data_bytes: int) -> None:
         raise StoreError(f"{path}: header must describe the file; got {err}. It is truncated or damaged.") from err
 
 
+class _Map(mmap.mmap):
+    """A mapped file that knows where it is from."""
+
+    path: Path
+
+
+def check_whole(array: NDArray[Any]) -> None:
+    """Raise StoreError if the file that an array of `open_arrays` is mapped from was cut short since: pages that it has
+    lost end the process when they are touched, and its last page reads as zeros. Costs one fstat."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    mapped = base.obj if isinstance(base, memoryview) else base
+    if isinstance(mapped, _Map) and mapped.size() < len(mapped):
+        raise StoreError(
+            f"{mapped.path}: must keep its {len(mapped)} bytes while it is read; it has {mapped.size()}. Something else "
+            "cut it. Remove what is damaged, then run again: potstill cache gc --damaged"
+        )
+
+
 def open_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Return read-only arrays mapped from the file, nothing copied. Raises StoreError as `read_header`."""
     header, offset = read_header(path)
@@ -85,7 +105,8 @@ def open_arrays(path: Path) -> dict[str, NDArray[Any]]:
     if not names:
         return {}
     with open(path, "rb") as handle:
-        mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped = _Map(handle.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped.path = path
     out: dict[str, NDArray[Any]] = {}
     for name in names:
         info = header[name]

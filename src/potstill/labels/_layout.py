@@ -66,14 +66,17 @@ def seal(value: dict[str, Any]) -> dict[str, Any]:
     return {**value, "checksum": digest_json(value)}
 
 
-def unseal(path: Path) -> dict[str, Any]:
-    """Read a sealed JSON file. Raises StoreError where it is missing, torn or changed by a single bit."""
+def unseal(path: Path, key: str) -> dict[str, Any]:
+    """Read a sealed JSON file that has `key`. Raises StoreError where it is missing, torn, another file or changed by a
+    single bit."""
     try:
         value = atomic.read_json(path)
         body = {k: v for k, v in value.items() if k != "checksum"}
-        if value["checksum"] != digest_json(body):
+        if value["checksum"] != digest_json(body) or path.read_bytes() != atomic.json_bytes(value):
             raise ValueError("its checksum does not match")
-    except (PotstillError, AttributeError, KeyError, TypeError, ValueError) as err:
+        if key not in body:
+            raise ValueError("another file in its place")
+    except (OSError, PotstillError, AttributeError, KeyError, TypeError, ValueError) as err:
         raise StoreError(f"{path}: must be as it was written; got {err}.") from err
     return body
 

@@ -9,15 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core.errors import StoreError
-from potstill.core.tensorfile import open_arrays
+from potstill.core.tensorfile import check_whole, open_arrays
 from potstill.labels._layout import MANIFEST, SCHEMA, codec_from, shard_problem, unseal
 from potstill.labels.codecs import CodecSpec
+
+_MAX_OPEN = 256
+"""Shards that are mapped at once; each keeps a file open."""
 
 
 class LabelStore:
     """A finished store of one teacher's outputs over `num_rows` rows and `views` augmented versions of each.
 
-    Open one with `LabelStore.open`. Bytes are read where they lie; nothing is copied but the rows asked for.
+    Open one with `LabelStore.open`. Bytes are read where they lie; nothing is copied but the rows asked for. A shard that
+    something else cuts short while it is open is an error at the next read; only a cut in the very microseconds of a read
+    can end the process by SIGBUS, as with every memory map.
     """
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
@@ -50,7 +55,7 @@ class LabelStore:
                 f"{folder}: must be a finished label store; it has no {MANIFEST}. Finish it: run its recipe again."
             )
         try:
-            manifest = unseal(folder / MANIFEST)
+            manifest = unseal(folder / MANIFEST, "shards")
         except StoreError as err:
             raise StoreError(f"{err} Mend it: potstill labels repair {folder}") from err
         if manifest["schema"] != SCHEMA:
@@ -80,6 +85,7 @@ class LabelStore:
 
         Raises:
             IndexError: a row or the view is out of range.
+            StoreError: a shard was cut short since it was opened.
         """
         rows_B = np.asarray(rows_B)
         if not 0 <= view < self.views or (len(rows_B) and not (0 <= rows_B.min() and rows_B.max() < self.num_rows)):
@@ -114,11 +120,22 @@ class LabelStore:
         }
 
     def _shard(self, view: int, index: int) -> dict[str, NDArray[Any]]:
-        if (view, index) not in self._maps:
-            entry = self.manifest["shards"][view * -(-self.num_rows // self.shard_rows) + index]
-            arrays = open_arrays(self.folder / entry["file"])
-            for name, (dtype, shape) in self._layout.items():
-                if arrays[name].shape != (entry["rows"], *shape) or arrays[name].dtype != np.dtype(dtype):
-                    raise StoreError(f"{self.folder / entry['file']}: {name} must be {dtype} {shape}.")
-            self._maps[view, index] = arrays
-        return self._maps[view, index]
+        if (view, index) in self._maps:
+            arrays = self._maps[view, index]
+            self._check_whole(arrays)
+            return arrays
+        entry = self.manifest["shards"][view * -(-self.num_rows // self.shard_rows) + index]
+        arrays = open_arrays(self.folder / entry["file"])
+        for name, (dtype, shape) in self._layout.items():
+            if arrays[name].shape != (entry["rows"], *shape) or arrays[name].dtype != np.dtype(dtype):
+                raise StoreError(f"{self.folder / entry['file']}: {name} must be {dtype} {shape}.")
+        if len(self._maps) >= _MAX_OPEN:
+            del self._maps[next(iter(self._maps))]
+        self._maps[view, index] = arrays
+        return arrays
+
+    def _check_whole(self, arrays: dict[str, NDArray[Any]]) -> None:
+        try:
+            check_whole(next(iter(arrays.values())))
+        except StoreError as err:
+            raise StoreError(f"{err} Or only this store: potstill labels repair {self.folder}") from err

@@ -31,6 +31,9 @@ from potstill.labels._layout import (
 )
 from potstill.labels.codecs import CodecSpec
 
+_LISTED = ("file", "sha256", "bytes", "view", "first", "rows", "min", "max")
+"""What the manifest takes over from each shard's own record."""
+
 Label = Callable[[NDArray[np.int64], int], NDArray[Any]]
 
 
@@ -85,11 +88,11 @@ def write_store(
         "micro_batch": micro_batch,
         "shard_rows": shard_rows,
     }
-    (folder / "logits").mkdir(parents=True, exist_ok=True)
     shards = shards_of(num_rows, views, shard_rows)
     total = sum(-(-s.rows // micro_batch) for s in shards)
     task = (progress or Progress("quiet")).task("soft labels", total * micro_batch, "rows")
-    with atomic.locked(folder / ".lock"), task as shown:
+    with atomic.locked(folder / ".lock", remove=True), task as shown:
+        atomic.sweep(folder)
         entries = []
         for shard in shards:
             entry = _finished(folder, shard, head, fingerprint, accept_fingerprint)
@@ -99,12 +102,9 @@ def write_store(
                 shown.resume_at(shown.done + -(-shard.rows // micro_batch) * micro_batch)
             entries.append(entry)
         kl = KlError.merged([KlError.from_json(e["kl"]) for e in entries])
-        listed = [
-            {k: e[k] for k in ("file", "sha256", "bytes", "view", "first", "rows", "min", "max")} for e in entries
-        ]
+        listed = [{k: e[k] for k in _LISTED} for e in entries]
         manifest = {**head, "shards": listed, "kl_error": kl.as_dict(), "fingerprint": fingerprint}
         atomic.write_json(folder / MANIFEST, seal(manifest))
-    (folder / ".lock").unlink(missing_ok=True)
 
 
 def _finished(
@@ -115,8 +115,10 @@ def _finished(
     if not record.exists():
         return None
     try:
-        entry = unseal(record)
+        entry = unseal(record, "kl")
     except StoreError:
+        return None
+    if entry["file"] != shard.file:  # a record written to another's place
         return None
     if entry["head"] != head:
         raise StoreError(
@@ -172,14 +174,15 @@ class Damage:
 def check(folder: Path) -> list[Damage]:
     """Return every damaged or missing part of a finished store; reads every byte, never raises for damage."""
     try:
-        manifest = unseal(folder / MANIFEST)
+        manifest = unseal(folder / MANIFEST, "shards")
     except StoreError as err:
         known = [_record(p) for p in sorted((folder / "logits").glob("*.json"))]
         return [Damage(MANIFEST, str(err)), *_damaged(folder, [e for e in known if e], [])]
     shards = shards_of(manifest["num_rows"], manifest["views"], manifest["shard_rows"])
     records = []
-    for shard in shards:
-        if _record(sidecar(folder, shard)) is None:
+    for shard, listed in zip(shards, manifest["shards"], strict=True):
+        record = _record(sidecar(folder, shard))
+        if record is None or {k: record[k] for k in _LISTED} != listed:
             name = sidecar(folder, shard).relative_to(folder).as_posix()
             records.append(Damage(name, "is missing or has bytes that are not those written"))
     return _damaged(folder, manifest["shards"], records)
@@ -187,7 +190,7 @@ def check(folder: Path) -> list[Damage]:
 
 def _record(path: Path) -> dict[str, Any] | None:
     try:
-        return unseal(path)
+        return unseal(path, "kl")
     except StoreError:
         return None
 

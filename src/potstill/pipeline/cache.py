@@ -126,6 +126,7 @@ class ArtifactCache:
             old = older_than_days is not None and time.time() - entry.used > older_than_days * 86400
             if everything or old or (damaged and entry.state == "finished" and _is_damaged(entry.path)):
                 with self.lock(entry.key):
+                    (entry.path / artifact.MANIFEST).unlink(missing_ok=True)  # first: half-removed is not finished
                     shutil.rmtree(entry.path, ignore_errors=True)
                 removed.append(entry)
         return removed

@@ -31,8 +31,15 @@ def store_folder(folder: Path) -> Path:
     if (folder / "run.json").is_file():
         keys = atomic.read_json(folder / "run.json")["keys"]
         if "label" not in keys:
-            raise PotstillError(f"{folder}: must be a run with stored labels; its teacher ran live or was not read.")
-        folder = ArtifactCache(default_root()).path(keys["label"])
+            why = "its teacher ran live or was not read" if keys else "it is not finished: run its recipe again"
+            raise PotstillError(f"{folder}: must be a run with stored labels; {why}.")
+        store = ArtifactCache(default_root()).path(keys["label"])
+        if not store.is_dir():
+            raise PotstillError(
+                f"{folder}: its labels must be in the cache; they are not (removed, or their repair was interrupted). Run "
+                f"its recipe again: potstill run {folder / 'recipe.yaml'} --out {folder}"
+            )
+        folder = store
     if not folder.is_dir():
         raise PotstillError(f"{folder}: must be a label store or a run folder; there is no such folder.")
     if not (folder / "manifest.json").exists() and not any(folder.glob("*/*.safetensors")):
@@ -75,8 +82,14 @@ def open_labels(run: Path | str) -> LabelledData:
 
 
 def store_problems(folder: Path) -> list[Damage]:
-    """Return what is damaged in a store; empty if it is whole."""
-    return check(folder)
+    """Return what is damaged in a store, and in the record of how it was made where it is in the cache."""
+    found = check(folder)
+    if (folder / artifact.MANIFEST).exists():
+        try:
+            artifact.manifest(folder)
+        except StoreError as err:
+            found.append(Damage(artifact.MANIFEST, str(err)))
+    return found
 
 
 def repair(folder: Path, options: RunOptions, progress: Progress) -> list[str]:

@@ -101,7 +101,7 @@ def _check_folder(out: Path, recipe: Recipe) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as err:
         raise PotstillError(f"--out {out}: must be a folder that can be made; got {err.strerror}.") from err
-    foreign = [p.name for p in out.iterdir()] if not (out / "run.json").exists() else []
+    foreign = [p.name for p in out.iterdir() if not atomic.is_partial(p)] if not (out / "run.json").exists() else []
     if foreign and not (out / "results.json").exists():
         raise PotstillError(
             f"--out {out}: must be new, empty, or an earlier run; it holds {foreign[0]!r}. Choose another folder."
@@ -130,13 +130,12 @@ def _publish(
     gathered = Results(graph, cache)
     results = gathered.assemble(recipe_text, outcomes)
     first = gathered.folder(last_step(graph, STUDENT, graph.recipe.seed))
-    artifact.verify(first)
+    _claim(out, graph.recipe)
     atomic.write_bytes(out / "recipe.yaml", recipe_text.encode())
     for name in ("student.safetensors", "student.json"):
         atomic.write_bytes(out / name, (first / name).read_bytes())
     for entry in results["artifacts"]:
         folder = gathered.folder(f"export/{entry['format']}")
-        artifact.verify(folder)
         for name in artifact.manifest(folder)["files"]:
             _copy(folder / name, out / name)
     _write_samples(gathered, results, out)
@@ -153,6 +152,13 @@ def _publish(
     })  # fmt: skip
     cache.digests.save()
     return results
+
+
+def _claim(out: Path, recipe: Recipe) -> None:
+    """Mark the folder as this recipe's and unfinished; a report of earlier results must not outlive them."""
+    atomic.write_json(out / "run.json", {"files": [], **_state(out), "name": recipe.name, "keys": {}})
+    for name in ("report.html", "model_card.md"):
+        (out / name).unlink(missing_ok=True)
 
 
 def _copy(source: Path, target: Path) -> None:

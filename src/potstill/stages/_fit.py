@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from potstill.core import rng
+from potstill.core import artifact, rng
 from potstill.core.atomic import write_json
 from potstill.data.augment import AugmentSpec
 from potstill.data.dataset import Dataset
@@ -29,10 +29,12 @@ def supervised(
     from potstill.models.tools.saved import save_model
     from potstill.train import checkpoint
     from potstill.train.loop import Fit, Trainer
+    from potstill.train.order import steps_per_pass
     from potstill.train.world import World
 
     def fit(model: ModelSpec, training: TrainSpec, folder: Path, seed: int, labels: str) -> None:
-        if (folder / "student.json").exists():
+        if (folder / "student.json").exists():  # killed after it was saved
+            (folder / checkpoint.NAME).unlink(missing_ok=True)
             return
         io: ModelIO = data_io(dataset)
         train, validation = dataset.splits["train"], dataset.splits["validation"]
@@ -42,7 +44,7 @@ def supervised(
             rows = np.flatnonzero(np.asarray(train.labels) >= 0).astype(np.int64)
         else:
             rows = labelled_rows(train)
-        steps_per_epoch = -(-len(rows) // training.batch_size)
+        steps_per_epoch = steps_per_pass(len(rows), training.batch_size, World().size)
         trainer = Trainer(
             Fit(
                 module=new.module,
@@ -71,6 +73,7 @@ def supervised(
         )
         facts = trainer.run()
         if trainer.world.rank == 0:
+            artifact.verify(context.inputs["data"])  # again: the disk may have lied while we trained
             write_json(folder / "fit.json", facts)
             save_model(folder, new.module, model, new.io, new.mean, new.std, dataset.classes)
             (folder / checkpoint.NAME).unlink(missing_ok=True)

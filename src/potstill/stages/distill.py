@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from potstill.core import rng
+from potstill.core import artifact, rng
 from potstill.core.artifact import content_digest
 from potstill.core.atomic import write_json
 from potstill.core.errors import StoreError
@@ -70,6 +70,7 @@ class DistillStage(StageSpec):
         from potstill.models.tools.saved import save_model
         from potstill.train import checkpoint
         from potstill.train.loop import Fit, Trainer
+        from potstill.train.order import steps_per_pass
         from potstill.train.world import World
 
         set_threads(context.options.threads)
@@ -78,7 +79,7 @@ class DistillStage(StageSpec):
         torch.manual_seed(rng.seed_of(self.seed, "init"))
         new = self._student(context, dataset)
         store = self._store(context, dataset)
-        steps_per_epoch = -(-len(train) // self.training.batch_size)
+        steps_per_epoch = steps_per_pass(len(train), self.training.batch_size, World().size)
         trainer = Trainer(
             Fit(
                 module=new.module,
@@ -108,8 +109,9 @@ class DistillStage(StageSpec):
         )
         facts = trainer.run()
         if trainer.world.rank == 0:
+            artifact.verify(context.inputs["data"])  # again: the disk may have lied while we trained
             if store is not None and self.live is None:
-                store.verify()  # again: the disk may have lied while we trained
+                store.verify()
             write_json(context.work / "fit.json", facts)
             save_model(context.work, new.module, self.student, new.io, new.mean, new.std, dataset.classes)
             (context.work / checkpoint.NAME).unlink(missing_ok=True)

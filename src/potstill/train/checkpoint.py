@@ -58,8 +58,8 @@ def write(folder: Path, groups: dict[str, dict[str, Tensor]], position: dict[str
         position: JSON values: step, patience, best score, fingerprint.
     """
     tensors = {f"{group}/{name}": tensor for group, entries in groups.items() for name, tensor in entries.items()}
-    digest = digest_json({name: digest_bytes(_bytes(t)) for name, t in tensors.items()})
-    data = save(tensors, metadata={"position": json.dumps(position, sort_keys=True), "digest": digest})
+    where = json.dumps(position, sort_keys=True)
+    data = save(tensors, metadata={"position": where, "digest": _digest(tensors, where)})
     atomic.write_bytes(folder / NAME, data)
 
 
@@ -75,17 +75,24 @@ def read(folder: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]] | 
     try:
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata()
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
+            # Copied, so that what is checked below is what is used: the file's own pages may change under a map.
+            tensors = {name: handle.get_tensor(name).clone() for name in handle.keys()}  # noqa: SIM118 - not a dict
         position = json.loads(metadata["position"])
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as err:
         raise _damaged(path, err) from err
-    if metadata.get("digest") != digest_json({name: digest_bytes(_bytes(t)) for name, t in tensors.items()}):
+    if metadata.get("digest") != _digest(tensors, metadata["position"]):
         raise _damaged(path, "a digest that does not match its values")
     groups: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         group, name = key.split("/", 1)
         groups.setdefault(group, {})[name] = tensor
     return groups, position
+
+
+def _digest(tensors: dict[str, Tensor], position: str) -> str:
+    """Return one digest of all that is read back: values, types, shapes, and the position."""
+    parts = {name: [str(t.dtype), list(t.shape), digest_bytes(_bytes(t))] for name, t in tensors.items()}
+    return digest_json({"position": position, "tensors": parts})
 
 
 def _bytes(tensor: Tensor) -> memoryview:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core import rng
+from potstill.core.tensorfile import check_whole
 from potstill.data.augment._base import AugmentSpec, Draw, PixelBatch
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def make_batch(
     seed: int,
     *,
     reveal: bool = False,
+    partner_rows: NDArray[np.int64] | None = None,
 ) -> PixelBatch:
     """Return rows of one view.
 
@@ -34,6 +36,7 @@ def make_batch(
         ops: in order; the same op twice draws twice.
         seed: of every draw.
         reveal: give labels that are hidden from students too.
+        partner_rows: positions that may be mixed in; None means all.
     """
     batch = _plain(split, rows_B, reveal)
     ids = np.asarray(split.ids[rows_B])
@@ -43,13 +46,14 @@ def make_batch(
         def uniform(num: int, name: str = name) -> NDArray[Any]:
             return rng.uniform(seed, ids, view, name, num)
 
-        batch = op.apply(batch, Draw(uniform, partial(_partners, split, reveal)))
+        batch = op.apply(batch, Draw(uniform, partial(_partners, split, reveal, partner_rows)))
     return batch
 
 
 def _plain(split: Split, rows_B: NDArray[np.int64], reveal: bool) -> PixelBatch:
     import torch
 
+    check_whole(split.images)
     pixels = torch.from_numpy(split.images[rows_B])
     pixels_BCHW = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255)
     labels = np.asarray(split.labels[rows_B])
@@ -58,6 +62,7 @@ def _plain(split: Split, rows_B: NDArray[np.int64], reveal: bool) -> PixelBatch:
     return PixelBatch(pixels_BCHW, torch.from_numpy(np.ascontiguousarray(labels)))
 
 
-def _partners(split: Split, reveal: bool, draws_B: NDArray[Any]) -> PixelBatch:
-    rows = np.minimum((draws_B * len(split)).astype(np.int64), len(split) - 1)
-    return _plain(split, rows, reveal)
+def _partners(split: Split, reveal: bool, among: NDArray[np.int64] | None, draws_B: NDArray[Any]) -> PixelBatch:
+    num = len(split) if among is None else len(among)
+    rows = np.minimum((draws_B * num).astype(np.int64), num - 1)
+    return _plain(split, rows if among is None else among[rows], reveal)
