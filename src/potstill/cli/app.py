@@ -240,9 +240,14 @@ def _options(threads: int, device: str, accept_fingerprint: bool) -> RunOptions:
     from potstill.pipeline.cache import default_root
     from potstill.stages import RunOptions
 
-    if device != "cpu":
-        import torch
-
-        if not (device.split(":")[0] == "cuda" and torch.cuda.is_available()):
-            raise PotstillError(f"--device: must be a device of this machine; got {device!r}. Allowed here: cpu.")
+    if device != "cpu" and not _is_here(device):
+        raise PotstillError(f"--device: must be a device of this machine; got {device!r}. Allowed here: cpu.")
     return RunOptions(cache=default_root(), threads=threads, device=device, accept_fingerprint=accept_fingerprint)
+
+
+def _is_here(device: str) -> bool:
+    if device.split(":")[0] != "cuda":
+        return False
+    import torch
+
+    return torch.cuda.is_available()

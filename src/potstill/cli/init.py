@@ -251,7 +251,7 @@ def _found(
 ) -> _Found:
     source = spec.open()
     size = _size_for(headers)
-    others = {name: reader.num_rows for name, reader in source.splits.items() if name != "train"}
+    others = {name: source.splits[name].num_rows for name in ("validation", "test") if name in source.splits}
     return _Found(
         lines=[*lines, *_split_lines(source)],
         classes=source.classes or [],

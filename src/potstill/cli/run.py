@@ -7,11 +7,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from potstill.core import atomic
 from potstill.core.errors import PotstillError
 from potstill.core.progress import Mode, Progress
 
 if TYPE_CHECKING:
     from potstill.stages import RunOptions
+
+_SCHEMA = 1
+"""Of the results.json that the report reads."""
 
 
 def run_recipe(
@@ -71,6 +75,13 @@ def write_report(folder: Path, *, samples: bool) -> None:
         raise PotstillError(
             f"{folder}: must be the folder of a finished run; got {there}. Finish it first: potstill run RECIPE --out "
             f"{folder}"
+        )
+    results = atomic.read_json(folder / "results.json")
+    if not isinstance(results, dict) or results.get("schema") != _SCHEMA:
+        found = results.get("schema") if isinstance(results, dict) else type(results).__name__
+        raise PotstillError(
+            f"{folder / 'results.json'}: must be what this version of potstill writes, schema {_SCHEMA}; got {found}. "
+            f"Run its recipe again: potstill run {folder / 'recipe.yaml'} --out {folder}"
         )
     print(build(folder, samples=samples))
 

@@ -16,8 +16,9 @@ _FRESH_NS = 2_000_000_000
 
 
 def canonical_json(value: Any) -> bytes:
-    """Serialise with sorted keys and no spaces; NaN and Inf are refused."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    """Serialise with sorted keys and no spaces; NaN and Inf are refused. A file name may have bytes that are no UTF-8."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "surrogateescape")
 
 
 def digest_json(value: Any) -> str:

@@ -88,6 +88,11 @@ class ImageFolderSpec(DataSpec):
         classes = sorted({name for rows in found.values() for name, _ in rows} - {_UNLABELLED})
         if len(classes) < 2:
             raise _not_by_class(self.path, classes)
+        for name in classes:
+            if any("\ud800" <= c <= "\udfff" for c in name):
+                raise DataError(
+                    f"data.path {self.path}: a class's folder must have a name in UTF-8; got {name!r}. Rename it."
+                )
         if not found["train"]:
             raise DataError(f"data.path {self.path}: train must hold one folder of pictures a class; it holds none.")
         return found, classes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from potstill.core.errors import DataError
+from potstill.core.hashing import StatCache
 from potstill.core.progress import Progress
 from potstill.data._decode import decode, probe
 from potstill.data.dataset import Dataset, prepare
@@ -108,6 +110,19 @@ def test_suffixes_in_any_case(tmp_path: Path, suffix: str) -> None:
         data = encoded(photo(5, 5), {".Png": "PNG", ".webp": "WEBP"}.get(suffix, "JPEG"))
         (tmp_path / "p" / name / f"1{suffix}").write_bytes(data)
     assert ImageFolderSpec(path=tmp_path / "p").open().splits["train"].num_rows == 2
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "p", ["a", "b"], 2)
+    latin = os.fsdecode(b"caf\xe9")
+    (folder / "a" / "0.png").rename(folder / "a" / f"{latin}.png")
+    spec = ImageFolderSpec(path=folder)
+    assert spec.open().splits["train"].num_rows == 4
+    first = StatCache().digest(folder)
+    (folder / "a" / f"{latin}.png").rename(folder / "a" / "0.png")
+    assert len(first) == 64 and first != StatCache().digest(folder)
+    (folder / "b").rename(folder / latin)
+    assert r"must have a name in UTF-8; got 'caf\udce9'" in refused(folder)
 
 
 def test_layouts_that_are_not_by_class_are_named(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def _convert(file: Path, out: Path) -> dict[str, Any]:
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as err:
-        raise SystemExit(_why(str(err))) from None
+        raise SystemExit(_why(err)) from None
     unwrapped: list[str] = []
     while isinstance(found, dict) and not any(isinstance(v, torch.Tensor) for v in found.values()):
         key = next((k for k in _WRAPPERS if isinstance(found.get(k), dict)), None)
@@ -81,17 +81,18 @@ def _convert(file: Path, out: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _why(text: str) -> str:
+def _why(error: Exception) -> str:
     """Return in one line why PyTorch refused a file; its own messages tell people to trust it."""
+    text = str(error)
     code = re.search(r"GLOBAL ([\w.]+)", text)
     if code:
         return (
             f"a name of code, {code[1]}, which was not run. Save the weights alone, torch.save(module.state_dict(), ...), "
             "where the file was made."
         )
-    if "Unpickler" in text or "Weights only" in text:
-        return "something else: no file of torch.save, or a pickle with more than weights in it. Nothing of it was run."
-    return f"a file that PyTorch cannot read: {text.split('. ')[0].strip().rstrip('.')}."
+    if isinstance(error, RuntimeError):
+        return f"a file that PyTorch cannot read: {text.split('. ')[0].strip().rstrip('.')}."
+    return "something else: no file of torch.save, or a pickle with more than weights in it. Nothing of it was run."
 
 
 if __name__ == "__main__":
