@@ -48,4 +48,4 @@ def uniform(seed: int, ids_B: NDArray[np.int64], view: int, op: str, num: int = 
 def permutation(seed: int, epoch: int, num: int) -> NDArray[np.int64]:
     """Return a permutation of 0..num-1, a pure function of (seed, epoch, num)."""
     words = bits(seed, np.arange(num, dtype=np.int64), epoch, "order")[:, 0]
-    return np.argsort(words, kind="stable").astype(np.int64)
+    return np.argsort(words, kind="stable").astype(np.int64, copy=False)

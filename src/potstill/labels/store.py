@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +37,7 @@ class LabelStore:
         self.output: Literal["logits", "probabilities"] = manifest["output"]
         self.codec: CodecSpec = codec_from(manifest["codec"])
         self._layout = self.codec.layout(self.num_classes)
+        self._firsts = np.arange(0, self.num_rows, self.shard_rows)
         self._maps: dict[tuple[int, int], dict[str, NDArray[Any]]] = {}
 
     @classmethod
@@ -90,15 +92,20 @@ class LabelStore:
         rows_B = np.asarray(rows_B)
         if not 0 <= view < self.views or (len(rows_B) and not (0 <= rows_B.min() and rows_B.max() < self.num_rows)):
             raise IndexError(f"store has {self.views} views of {self.num_rows} rows; asked for view {view}")
-        if self.num_rows <= self.shard_rows:
-            return {name: array[rows_B] for name, array in self._shard(view, 0).items()}
-        which, within = np.divmod(rows_B, self.shard_rows)
+        if self.num_rows <= self.shard_rows:  # take: several times as fast as an index, where rows are short
+            return {name: array.take(rows_B, axis=0) for name, array in self._shard(view, 0).items()}
+        order = rows_B.argsort()
+        rising = rows_B.take(order)
+        cuts = rising.searchsorted(self._firsts).tolist()
         out = {name: np.empty((len(rows_B), *shape), dtype) for name, (dtype, shape) in self._layout.items()}
-        for index in np.unique(which):
-            picked = which == index
-            for name, array in self._shard(view, int(index)).items():
-                out[name][picked] = array[within[picked]]
-        return out
+        for index, (start, stop) in enumerate(pairwise([*cuts, len(rows_B)])):
+            if start < stop:
+                within = rising[start:stop] - index * self.shard_rows
+                for name, array in self._shard(view, index).items():
+                    array.take(within, axis=0, out=out[name][start:stop], mode="clip")  # "raise" would copy twice
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return {name: array.take(back, axis=0) for name, array in out.items()}
 
     def values(
         self, view: int, rows_B: NDArray[np.int64], temperature: float = 1.0, standardized: bool = False

@@ -39,7 +39,7 @@ def make_batch(
         partner_rows: positions that may be mixed in; None means all.
     """
     batch = _plain(split, rows_B, reveal)
-    ids = np.asarray(split.ids[rows_B])
+    ids = split.ids.take(rows_B)
     for i, op in enumerate(ops):
         name = f"{i}-{op.kind}"
 
@@ -54,12 +54,12 @@ def _plain(split: Split, rows_B: NDArray[np.int64], reveal: bool) -> PixelBatch:
     import torch
 
     check_whole(split.images)
-    pixels = torch.from_numpy(split.images[rows_B])
+    pixels = torch.from_numpy(split.images.take(rows_B, axis=0))  # several times as fast as an index
     pixels_BCHW = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255)
-    labels = np.asarray(split.labels[rows_B])
+    labels = split.labels.take(rows_B)
     if not reveal:
-        labels = np.where(split.labelled[rows_B] != 0, labels, -1)
-    return PixelBatch(pixels_BCHW, torch.from_numpy(np.ascontiguousarray(labels)))
+        labels = np.where(split.labelled.take(rows_B) != 0, labels, -1)
+    return PixelBatch(pixels_BCHW, torch.from_numpy(labels))
 
 
 def _partners(split: Split, reveal: bool, among: NDArray[np.int64] | None, draws_B: NDArray[Any]) -> PixelBatch:
