@@ -50,6 +50,12 @@ def of(kind: Any, value: Any) -> Any:
     return TypeAdapter(kind).validate_python(value)
 
 
+def objective(value: dict[str, Any]) -> ObjectiveSpec:
+    """Return one term of the loss."""
+    made: ObjectiveSpec = of(AnyObjective, value)
+    return made
+
+
 @dataclass(frozen=True)
 class Case:
     """One student on one data set."""
@@ -77,7 +83,7 @@ class Case:
 
     def objectives(self) -> list[ObjectiveSpec]:
         """KL at T, times T squared: nothing else."""
-        return [of(AnyObjective, {"kind": "soft-label", "temperature": self.temperature})]
+        return [objective({"kind": "soft-label", "temperature": self.temperature})]
 
     def dataset(self) -> Dataset:
         """Return the prepared data, kept between calls."""

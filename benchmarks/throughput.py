@@ -28,7 +28,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 STEPS = {"digits": 100, "fashion": 24, "cifar": 8}
 PEERS = ("torchdistill", "modelopt", "textbrewer")
-JOB = {"epochs": 8, "batch_size": 128, "views": 2, "rows": 4500}
+JOB = {"epochs": 5, "rows": 4500}
 LOOP_LIMIT, PEER_LIMIT, HELP_LIMIT_S, RERUN_LIMIT_S = 1.03, 1.2, 0.4, 3.0
 
 
@@ -86,9 +86,10 @@ def loop(rounds: int) -> dict[str, Any]:
 
     set_threads(1)
     found = {}
-    for name, case in cases.CASES.items():
+    for name, steps in STEPS.items():
+        case = cases.CASES[name]
         dataset = case.dataset()
-        store, steps = case.store(dataset), STEPS[name]
+        store = case.store(dataset)
 
         def ours(case: Any = case, dataset: Any = dataset, store: Any = store, steps: int = steps) -> measure.Seconds:
             torch.use_deterministic_algorithms(True)

@@ -15,6 +15,20 @@ import torch
 from _job import Clock, Job
 
 
+class Whole(torch.nn.Module):
+    """A student that is not a bare Sequential, which would run the teacher and the losses as further layers: ModelOpt
+    makes both of them the student's children."""
+
+    def __init__(self, layers: torch.nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """[B, C, H, W] -> [B, K]."""
+        out: torch.Tensor = self.layers(pixels)
+        return out
+
+
 def main(folder: Path) -> None:
     """Distil."""
     job, clock = Job(folder), Clock()
@@ -22,7 +36,7 @@ def main(folder: Path) -> None:
         "teacher_model": job.teacher,
         "criterion": mtd.LogitsDistillationLoss(job.temperature, "batchmean"),
     }
-    model = mtd.convert(job.student(), mode=[("kd_loss", config)])
+    model = mtd.convert(Whole(job.student()), mode=[("kd_loss", config)])
     optimizer = job.optimizer(model)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, job.factor)
     loader = job.loader()
