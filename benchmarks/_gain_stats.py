@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from gain import TASKS, unpack
+from _gain_cells import TASKS
+from gain import unpack
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import t as student_t
@@ -43,7 +44,7 @@ class Contrast:
     def text(self) -> str:
         half = (self.high - self.low) / 2
         if self.replicates < LEAST:
-            return f"{self.points:+.1f} ({self.replicates})"
+            return f"({self.points:+.1f}, {self.replicates} of {LEAST})"
         star = "*" if self.holds else ""
         return f"{self.points:+.1f} ± {half:.1f} {self.verdict}{star}"
 
@@ -100,12 +101,7 @@ def cells(entries: list[dict[str, Any]]) -> dict[str, Cell]:
 
 def _over_splits(ours_SN: NDArray[Any], theirs_SN: NDArray[Any]) -> tuple[float, float, float, str, float]:
     """Each replicate has its own split, teacher and seed: a t interval over their paired differences."""
-    per = 100 * (ours_SN.mean(axis=1) - theirs_SN.mean(axis=1))
-    return mean_interval(per)
-
-
-def mean_interval(values: NDArray[Any]) -> tuple[float, float, float, str, float]:
-    """Return (mean, low, high, verdict, two-sided p) of Student's t."""
+    values = 100 * (ours_SN.mean(axis=1) - theirs_SN.mean(axis=1))
     points, num = float(values.mean()), len(values)
     if num < 2 or values.std() == 0:
         return points, points, points, "unresolved", 1.0

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _gain_stats import CONTROL, LEAST, Cell, Contrast, by_uncertainty, cells, holm, mean_interval
-from gain import ARMS, MAIN, ROOT, SCHEDULES, TASKS, _git, read
+from _gain_cells import ARMS, MAIN, SCHEDULES, TASKS
+from _gain_stats import CONTROL, LEAST, Cell, Contrast, by_uncertainty, cells, holm
+from gain import ROOT, _git, read
 
 RESULTS = ROOT / "docs" / "results"
 SHARES = {
@@ -33,7 +34,7 @@ def write(ledger: Path) -> None:
     page = _page(entries, found, teachers, contrasts)
     (RESULTS / "gain.md").write_text("\n\n".join(page) + "\n")
     (RESULTS / "gain.json").write_text(json.dumps(_figures(entries, found, contrasts), indent=1, ensure_ascii=False))
-    print("\n\n".join(page))
+    print(f"{RESULTS / 'gain.md'} and gain.json from {len(entries)} lines")
 
 
 def _page(
@@ -87,11 +88,10 @@ and test rows (`potstill.verify.gain`). Digits: each replicate has its own split
 Student's t over the replicates, for splits of these 1,797 pictures. gain, loss: the interval lies on one side of 0; no
 gain: within ±0.3; else unresolved. * stays after Holm's correction at 5 % over every contrast on this page that has at
 least {LEAST} replicates; without the star, expect one verdict in twenty to be chance. With fewer than {LEAST} replicates
-(their number in brackets) nothing is claimed."""
+the figure stands in brackets with their number, and nothing is claimed."""
 
 _PAIRS_LEGEND = """\
-First arm minus second within each cell, averaged over the cells that have both; the interval is Student's t with cells as
-the units. Cells of one data set share test rows, so read it as a summary of these cells, not of others."""
+First arm minus second within each cell, over the replicates that have both."""
 
 _LIMITS = f"""\
 Limits: small students, small subsets, one optimiser and one learning rate for every arm, no tuning of any arm; validation
@@ -104,27 +104,32 @@ CIFAR-10 copy was compressed again as JPEG: compare its figures with one another
 def _pooled(found: dict[str, Cell], contrasts: list[Contrast]) -> str:
     rows = []
     for share in SHARES:
-        for arm in (*MAIN[1:], *SCHEDULES, *(a for a in ARMS if a not in (*MAIN, *SCHEDULES))):
-            mine = [
-                c for c in contrasts
-                if c.arm == arm and c.cell in found and found[c.cell].share == share and c.replicates >= LEAST
-            ]  # fmt: skip
-            if not mine:
-                continue
-            points = [c.points for c in mine]
-            count = Counter(c.verdict for c in mine)
-            rows.append([
-                SHARES[share], arm, str(len(mine)), f"{np.mean(points):+.2f}", f"{min(points):+.1f} to {max(points):+.1f}",
-                *(_starred(count[v], sum(c.holds and c.verdict == v for c in mine)) for v in VERDICTS),
-            ])  # fmt: skip
-    head = ["labels", "arm", "cells", "mean points", "range", *VERDICTS]
-    return f"Cells with at least {LEAST} replicates; in brackets those that Holm's correction leaves.\n\n" + _md(
-        head, rows
-    )
+        for arm in (*MAIN[1:], *(a for a in ARMS if a not in MAIN)):
+            mine = [c for c in contrasts if c.arm == arm and c.cell in found and found[c.cell].share == share]
+            if mine:
+                rows.append([SHARES[share], arm, *_summary(mine)])
+    return _SUMMARY + "\n\n" + _md(["labels", "arm", *_SUMMARY_HEAD], rows)
 
 
-def _starred(count: int, holding: int) -> str:
-    return f"{count} ({holding})" if holding else str(count)
+_SUMMARY = f"""\
+Cells count alike in the mean, whatever their replicates. A cell with fewer than {LEAST} replicates has no verdict and is
+counted under "too few"; in brackets the verdicts that Holm's correction leaves."""
+
+_SUMMARY_HEAD = ["cells", "replicates", "mean points", "range", *VERDICTS, "too few"]
+
+
+def _summary(mine: list[Contrast]) -> list[str]:
+    points, replicates = [c.points for c in mine], [c.replicates for c in mine]
+    judged = [c for c in mine if c.replicates >= LEAST]
+    count = Counter(c.verdict for c in judged)
+    holding = Counter(c.verdict for c in judged if c.holds)
+    least, most = min(replicates), max(replicates)
+    return [
+        str(len(mine)), str(most) if least == most else f"{least} to {most}", f"{np.mean(points):+.2f}",
+        f"{min(points):+.1f} to {max(points):+.1f}",
+        *(f"{count[v]} ({holding[v]})" if holding[v] else str(count[v]) for v in VERDICTS),
+        str(len(mine) - len(judged)),
+    ]  # fmt: skip
 
 
 def _teachers_line(task: str, teachers: dict[str, dict[str, Any]]) -> str:
@@ -166,14 +171,9 @@ def _pair_table(found: dict[str, Cell], pairs: Iterable[tuple[str, str]]) -> str
     for share in SHARES:
         for one, other in pairs:
             mine = [c for cell in found.values() if cell.share == share and (c := cell.contrast(one, other))]
-            mine = [c for c in mine if c.replicates >= LEAST]
-            if len(mine) < 2:
-                continue
-            mean, low, high, _, _ = mean_interval(np.array([c.points for c in mine]))
-            count = Counter(c.verdict for c in mine)
-            rows.append([SHARES[share], f"{one} − {other}", str(len(mine)), f"{mean:+.2f} ± {(high - low) / 2:.2f}",
-                         *(str(count[v]) for v in VERDICTS)])  # fmt: skip
-    return _md(["labels", "pair", "cells", "mean points", *VERDICTS], rows)
+            if mine:
+                rows.append([SHARES[share], f"{one} − {other}", *_summary(mine)])
+    return _md(["labels", "pair", *_SUMMARY_HEAD], rows)
 
 
 def _schedules(found: dict[str, Cell]) -> str:
