@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _gain_cells import ARMS, MAIN, SCHEDULES, TASKS
+from _gain_cells import ARMS, MAIN, SCHEDULES, TASKS, plan
 from _gain_stats import CONTROL, LEAST, Cell, Contrast, by_uncertainty, cells, holm
 from gain import ROOT, _git, read
 
@@ -43,7 +43,7 @@ def _page(
     trainings = [e for e in entries if e["type"] == "training"]
     usual = {n: c for n, c in found.items() if "×" not in n}
     out = ["# Where soft labels gain, and where they lose", _intro(entries, trainings)]
-    out += ["## Over all cells", _pooled(usual, all_c)]
+    out += ["## Over all cells", _done(trainings, all_c), _pooled(usual, all_c)]
     out += ["## Cell by cell", _LEGEND]
     for task in TASKS:
         mine = {n: c for n, c in usual.items() if c.task == task}
@@ -80,6 +80,18 @@ def _intro(entries: list[dict[str, Any]], trainings: list[dict[str, Any]]) -> st
         "for the same number of steps on the labelled rows alone, without a teacher. The other arms, but for "
         "label-smoothing, see every training row."
     )
+
+
+def _done(trainings: list[dict[str, Any]], contrasts: list[Contrast]) -> str:
+    planned = plan()
+    mine = {e["id"] for e in trainings}
+    judged = sum(c.replicates >= LEAST for c in contrasts)
+    text = f"{sum(t.id in mine for t in planned):,} of {len(planned):,} planned trainings are done"
+    missing = [task for task in TASKS if all(e["task"] != task for e in trainings)]
+    text += f", none of {' and '.join(missing)}." if missing else "."
+    if not judged:
+        text += f" No cell has {LEAST} replicates yet: **nothing on this page is a verdict**, only a direction."
+    return text
 
 
 _LEGEND = f"""\
