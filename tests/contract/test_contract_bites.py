@@ -278,6 +278,12 @@ class Idle(Plain):
         self.unused = nn.Parameter(torch.ones(3))
 
 
+class Strided(Plain):
+    def __init__(self, channels: int, num_classes: int, width: int) -> None:
+        super().__init__(channels, num_classes, width)
+        self.conv = nn.Conv2d(channels, width, 1, 2)
+
+
 class Gelu(Plain):
     def last(self, x: Any) -> Any:
         return super().last(F.gelu(x))
@@ -300,6 +306,7 @@ MODELS = [
     (broken(Net, build=lambda s, io: SHARED.setdefault("x", Plain())), "new in every build"),
     (building(Gelu, for_mcu=lambda s: True), r"TFLite Micro has every operator; got without=\['gelu'\]"),
     (building(Viewing, channels_last=True), "must run with channels last"),
+    (building(Strided, channels_last=True), r"writes past its buffers; got found=\['conv'\]"),
 ]
 
 

@@ -191,6 +191,13 @@ def _check_promises(claims: Claims, spec: ModelSpec, io: ModelIO, pixels: Tensor
     module = _built(spec, io).eval()
     with torch.no_grad():
         if spec.channels_last:
+            strided = [n for n, m in module.named_modules() if type(m) is torch.nn.Conv2d and _is_strided_1x1(m)]
+            claims.that(
+                not strided,
+                "must use models._blocks.Projection in channels-last memory, where PyTorch's strided 1×1 "
+                "convolution writes past its buffers",
+                found=strided,
+            )
             twin: Any = _built(spec, io).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             try:
                 found = twin(pixels.contiguous(memory_format=torch.channels_last))
@@ -201,6 +208,10 @@ def _check_promises(claims: Claims, spec: ModelSpec, io: ModelIO, pixels: Tensor
         if spec.for_mcu():
             foreign = sorted(_operators(module, pixels[:1]) - set(MCU_OPERATORS))
             claims.that(not foreign, "for_mcu() must be true only if TFLite Micro has every operator", without=foreign)
+
+
+def _is_strided_1x1(conv: nn.Conv2d) -> bool:
+    return set(conv.kernel_size) == {1} and set(conv.stride) != {1}
 
 
 def _operators(module: nn.Module, pixels: Tensor) -> set[str]:
