@@ -97,7 +97,7 @@ class Trainer:
         self.terms = Terms(fit.objectives, self.world)
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(fit.training, self.module.parameters())
-        self.order = Order(fit.rows, fit.training.batch_size, fit.seed)
+        self.order = Order(fit.rows, fit.training.batch_size, fit.seed, self.world.size)
         self.ema = checkpoint.module_state(self.module) if fit.training.ema else None
         self.best: dict[str, Tensor] | None = None
         self.keep_best = fit.training.keep == "best" or fit.training.patience is not None
@@ -148,7 +148,11 @@ class Trainer:
         number, rows_B = self.order.at(step)
         rows_B = rows_B[self.world.share(len(rows_B))]
         view = number if fit.num_views is None else number % fit.num_views
-        batch = make_batch(fit.train, rows_B, view, fit.augment, fit.augment_seed, reveal=fit.reveal)
+        # A teacher's store was mixed over the whole split; without one, rows that may not be visited are no partners.
+        partners = fit.rows if fit.store is None else None
+        batch = make_batch(
+            fit.train, rows_B, view, fit.augment, fit.augment_seed, reveal=fit.reveal, partner_rows=partners
+        )
         device = self.world.device
         inputs = LossInputs(
             logits_BK=torch.empty(0),

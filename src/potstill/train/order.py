@@ -10,20 +10,28 @@ from numpy.typing import NDArray
 from potstill.core import rng
 
 
+def steps_per_pass(num_rows: int, batch_size: int, world_size: int = 1) -> int:
+    """Return the optimiser steps of one pass. A short last batch counts, unless it has less than two rows for each process,
+    of which BatchNorm has no statistics: these join the batch before."""
+    full, rest = divmod(num_rows, batch_size)
+    return max(1, full + (rest >= 2 * world_size))
+
+
 class Order:
-    """Passes over `rows` in a new order each time, the last batch of a pass kept even if short.
+    """Passes over `rows` in a new order each time; every row once a pass, in the batches of `steps_per_pass`.
 
     Args:
         rows: positions in the training split that this training may visit.
         batch_size: rows a step, over all processes.
         seed: of the order.
+        world_size: processes that share each batch.
     """
 
-    def __init__(self, rows: NDArray[np.int64], batch_size: int, seed: int) -> None:
+    def __init__(self, rows: NDArray[np.int64], batch_size: int, seed: int, world_size: int = 1) -> None:
         self._rows = rows
         self._batch_size = batch_size
         self._seed = rng.seed_of(seed, "order")
-        self.steps_per_pass = -(-len(rows) // batch_size)
+        self.steps_per_pass = steps_per_pass(len(rows), batch_size, world_size)
         self._pass = -1
         self._shuffled: NDArray[Any] = rows
 
@@ -33,4 +41,5 @@ class Order:
         if number != self._pass:
             self._shuffled = self._rows[rng.permutation(self._seed, number, len(self._rows))]
             self._pass = number
-        return number, self._shuffled[index * self._batch_size : (index + 1) * self._batch_size]
+        stop = None if index == self.steps_per_pass - 1 else (index + 1) * self._batch_size
+        return number, self._shuffled[index * self._batch_size : stop]

@@ -108,7 +108,7 @@ def check_first_batch(
     for name, term in terms.items():
         if not torch.isfinite(term):
             raise TrainingError(
-                f"{name}: must be finite on the first batch; got {float(term)}. Training would only spread it. "
+                f"{name}: must be finite on the first batch; got {float(term.detach())}. Training would only spread it. "
                 f"Check the student's weights, its input range and the learning rate ({context})."
             )
     gradient = torch.autograd.grad(total, logits_BK, retain_graph=True, materialize_grads=True)[0]
