@@ -1,6 +1,6 @@
-"""Make a small folder of pictures by class, as anybody's own would be: photos/<class>/*.png.
+"""Make a small folder of pictures by class, of many sizes, as anybody's own would be: photos/<class>/*.jpg.
 
-Usage: python make_photos.py FOLDER
+Usage: python make_photos.py FOLDER [PICTURES_OF_EACH_CLASS]
 """
 
 import sys
@@ -13,10 +13,11 @@ CLASSES = ("circle", "cross", "square", "triangle")
 
 
 def draw(name: str, rng: np.random.Generator) -> Image.Image:
-    """Return one noisy 32-pixel picture of a shape."""
-    picture = Image.new("RGB", (32, 32), tuple(int(v) for v in rng.integers(0, 100, 3)))
+    """Return one noisy picture of a shape, 30 to 48 pixels high and wide."""
+    width, height = (int(v) for v in rng.integers(30, 49, 2))
+    picture = Image.new("RGB", (width, height), tuple(int(v) for v in rng.integers(0, 100, 3)))
     pen, colour = ImageDraw.Draw(picture), tuple(int(v) for v in rng.integers(120, 256, 3))
-    x, y, r = rng.integers(11, 21), rng.integers(11, 21), rng.integers(5, 10)
+    x, y, r = rng.integers(11, width - 10), rng.integers(11, height - 10), rng.integers(5, 10)
     box = (x - r, y - r, x + r, y + r)
     if name == "circle":
         pen.ellipse(box, outline=colour, width=2)
@@ -27,7 +28,7 @@ def draw(name: str, rng: np.random.Generator) -> Image.Image:
     else:
         pen.line((x - r, y - r, x + r, y + r), fill=colour, width=2)
         pen.line((x - r, y + r, x + r, y - r), fill=colour, width=2)
-    noise = rng.normal(0, 30, (32, 32, 3))
+    noise = rng.normal(0, 30, (height, width, 3))
     return Image.fromarray(np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8))
 
 
@@ -37,8 +38,8 @@ def main(folder: Path, per_class: int = 150) -> None:
     for name in CLASSES:
         (folder / name).mkdir(parents=True, exist_ok=True)
         for i in range(per_class):
-            draw(name, rng).save(folder / name / f"{i:03d}.png")
+            draw(name, rng).save(folder / name / f"{i:03d}.jpg", quality=90)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

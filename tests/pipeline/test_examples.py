@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+ONE_CORE = ("--threads", "1")
+QUICK_VERIFY = "verify: {blocks: 5}\n"
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
@@ -36,35 +38,51 @@ def at(tmp_path: Path, cache: Path):  # type: ignore[no-untyped-def]
     return copied
 
 
+def edit(file: Path, *edits: tuple[str, str]) -> None:
+    """Make an example cheaper: each piece of text must be there."""
+    text = file.read_text()
+    for old, new in edits:
+        assert old in text, f"{file.name} has no {old!r}"
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
 def test_own_folder(at) -> None:  # type: ignore[no-untyped-def]
     run = at("own_folder")
-    run("make_photos.py", "photos")
-    assert "4 classes" in run(
-        "-m", "potstill", "init", "image-classification", "--data", "photos", "--out", "recipe.yaml"
-    )
+    run("make_photos.py", "photos", 40)
+    said = run("-m", "potstill", "init", "image-classification", "--data", "photos", "--out", "recipe.yaml")
+    found, _, wrote, following = said.splitlines()
+    tutorial = (EXAMPLES.parent / "docs" / "tutorial.md").read_text()
+    assert all(f"    {line}\n" in tutorial for line in (found, wrote, following)), said
     recipe = run.folder / "recipe.yaml"
-    short = (
-        recipe.read_text()
-        .replace("seeds: 3", "seeds: 1")
-        .replace("epochs: 60", "epochs: 6")
-        .replace("depth: 20", "depth: 8")
+    assert "size: 32" in recipe.read_text()
+    edit(
+        recipe,
+        ("seeds: 3", "seeds: 1"),
+        ("epochs: 100", "epochs: 12"),
+        ("depth: 20", "depth: 8"),
+        ("views: 4", "views: 1"),
     )
-    recipe.write_text(short)
-    assert "to do" in run("-m", "potstill", "plan", "recipe.yaml")
-    run("-m", "potstill", "run", "recipe.yaml")
+    recipe.write_text(recipe.read_text() + QUICK_VERIFY)
+    assert "10 of 10 to do" in run("-m", "potstill", "plan", "recipe.yaml")
+    run("-m", "potstill", "run", "recipe.yaml", *ONE_CORE)
     results = json.loads((run.folder / "runs" / "photos" / "results.json").read_text())
     assert results["classes"] == ["circle", "cross", "square", "triangle"]
-    found = json.loads(run("-m", "potstill", "verify", "runs/photos/student.onnx", "--data", "recipe.yaml", "--json"))
-    assert found["accuracy"]["value"] == results["artifacts"][0]["accuracy"]["value"]
-    assert found["latency_ms"]["source"] == "measured"
+    measured = json.loads(
+        run("-m", "potstill", "verify", "runs/photos/student.onnx", "--data", "recipe.yaml", "--json")
+    )
+    assert measured["accuracy"]["value"] == results["artifacts"][0]["accuracy"]["value"]
+    assert measured["latency_ms"]["source"] == "measured"
 
 
 def test_own_torch_teacher_by_recipe_and_from_python(at) -> None:  # type: ignore[no-untyped-def]
     run = at("own_torch_teacher")
+    edit(run.folder / "recipe.yaml", ("seeds: 2", "export: []"), ("epochs: 20", "epochs: 3"))
+    edit(run.folder / "from_python.py", ("epochs=10", "epochs=2"), ("seeds=2", "seeds=1"))
     run("train_my_teacher.py", "my_teacher.pth")
     said = run("-m", "potstill", "import-weights", "my_teacher.pth")
     assert "state_dict" in said and (run.folder / "my_teacher.safetensors").exists()
-    run("-m", "potstill", "run", "recipe.yaml")
+    run("-m", "potstill", "run", "recipe.yaml", *ONE_CORE)
     results = json.loads((run.folder / "runs" / "own-torch-teacher" / "results.json").read_text())
     assert results["teacher"]["gate"]["accuracy"] > 0.9
     assert results["models"]["teacher"]["params"] > 10 * results["models"]["student"]["params"]
@@ -74,8 +92,9 @@ def test_own_torch_teacher_by_recipe_and_from_python(at) -> None:  # type: ignor
 
 def test_own_onnx_teacher(at) -> None:  # type: ignore[no-untyped-def]
     run = at("own_onnx_teacher")
+    edit(run.folder / "recipe.yaml", ("seeds: 2", QUICK_VERIFY), ("epochs: 20", "epochs: 3"))
     run("make_teacher.py", "teacher.onnx")
-    run("-m", "potstill", "run", "recipe.yaml")
+    run("-m", "potstill", "run", "recipe.yaml", *ONE_CORE)
     results = json.loads((run.folder / "runs" / "own-onnx-teacher" / "results.json").read_text())
     assert results["teacher"]["output"] == "probabilities"
     assert results["teacher"]["gate"]["accuracy"] > 0.9
@@ -87,8 +106,8 @@ def test_own_loop(at, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     from tiny_recipe import changed
 
     run = at("own_loop")
-    (run.folder / "recipe.yaml").write_text(yaml.safe_dump(changed(("controls", []))))
-    run("-m", "potstill", "run", "recipe.yaml", "--out", "finished")
+    (run.folder / "recipe.yaml").write_text(yaml.safe_dump(changed(("controls", []), ("export", []))))
+    run("-m", "potstill", "run", "recipe.yaml", "--out", "finished", *ONE_CORE)
     lines = run("own_loop.py", "finished").splitlines()
     first, last = (float(line.split()[-1]) for line in (lines[0], lines[-1]))
     assert last < 0.7 * first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ _SMALL = 4
 _LARGE = 96
 """Pictures with a longer side are brought to `_SIZE`: a student for a small device reads no more."""
 _SIZE = 64
+_FEW = 10
 _PICTURES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic")
 
 _TEMPLATE = """\
@@ -84,7 +85,9 @@ class _Found:
     """Shorter side, in pixels, of what the models read."""
     model_size: int | None
     """Set where the models must bring the pictures to a size, because the source cannot."""
-    unlabelled: int
+    unlabelled: int = 0
+    fewest: tuple[int, str] | None = None
+    """Pictures of the smallest class, and its name, where that is known."""
 
 
 def write_recipe(task: str, data: Path, out: Path, *, force: bool) -> str:
@@ -140,9 +143,13 @@ def _said(out: Path, found: _Found) -> str:
     names = ", ".join(found.classes[:8]) + (", ..." if len(found.classes) > 8 else "")
     others = "".join(f", {num} for the {split}" for split, num in found.others.items())
     unlabelled = f", {found.unlabelled} of them without a label" if found.unlabelled else ""
+    few = ""
+    if found.fewest is not None and found.fewest[0] < _FEW:
+        few = f"Note: class {found.fewest[1]!r} has {found.fewest[0]} pictures; fewer than {_FEW} rarely pass the teacher's check\n"
     return (
         f"Found {len(found.classes)} classes: {names}\n"
         f"      {found.rows} pictures to learn from{unlabelled}{others}; {found.pictures}\n"
+        f"{few}"
         f"Wrote {out}\n"
         f"Next: potstill plan {shlex.quote(str(out))}"
     )
@@ -179,7 +186,7 @@ def _look(data: Path, base: Path) -> _Found:
 
 
 def _image_folder(data: Path, shown: str, base: Path) -> _Found:
-    from potstill.data.image_folder import ImageFolderSpec
+    from potstill.data.image_folder import UNLABELLED, ImageFolderSpec
 
     arrays = sorted(data.glob("*.npz"))
     try:
@@ -191,7 +198,9 @@ def _image_folder(data: Path, shown: str, base: Path) -> _Found:
             raise DataError(f"{err} Or give a file in it: --data {arrays[0]}") from err
         raise
     lines = ["kind: image-folder", f"path: {_yaml(shown)}", *_picture_lines(headers)]
-    return _found(spec, lines, headers, unlabelled=spec.num_unlabelled())
+    counts = spec.counts()
+    unlabelled = counts.pop(UNLABELLED, 0)
+    return replace(_found(spec, lines, headers), unlabelled=unlabelled, fewest=min((n, c) for c, n in counts.items()))
 
 
 def _parquet(folder: Path, base: Path) -> _Found:
@@ -246,21 +255,18 @@ def _spec(section: dict[str, Any], base: Path) -> DataSpec:
     return spec
 
 
-def _found(
-    spec: DataSpec, lines: list[str], headers: Headers, *, by_model: bool = False, unlabelled: int = 0
-) -> _Found:
+def _found(spec: DataSpec, lines: list[str], headers: Headers, *, by_model: bool = False) -> _Found:
     source = spec.open()
     size = _size_for(headers)
-    others = {name: source.splits[name].num_rows for name in ("validation", "test") if name in source.splits}
+    kept = [name for name in ("validation", "test") if name in source.splits]
     return _Found(
         lines=[*lines, *_split_lines(source)],
         classes=source.classes or [],
         rows=source.splits["train"].num_rows,
-        others=others,
+        others={name: source.splits[name].num_rows for name in kept},
         pictures=_pictures(headers),
         side=size or headers.shortest,
         model_size=size if by_model else None,
-        unlabelled=unlabelled,
     )
 
 

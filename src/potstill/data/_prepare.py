@@ -35,7 +35,7 @@ def prepare(spec: DataSpec, out: Path, progress: Progress) -> None:
     with progress.task("data", sum(r.num_rows for r in source.splits.values()), "rows") as shown:
         raw = {name: _Raw(name, reader, source, scratch, shown) for name, reader in source.splits.items()}
     classes = _classes(source, raw)
-    chosen = _choose(spec, raw, len(classes))
+    chosen = _choose(spec, raw, classes)
     meta: dict[str, Any] = {
         "image_shape": list(source.image_shape),
         "classes": classes,
@@ -134,10 +134,10 @@ def _classes(source: Source, raw: dict[str, _Raw]) -> list[str]:
     return classes
 
 
-def _choose(spec: DataSpec, raw: dict[str, _Raw], num_classes: int) -> _split.Chosen:
+def _choose(spec: DataSpec, raw: dict[str, _Raw], classes: list[str]) -> _split.Chosen:
     """Split, and stop where the same picture is on both sides."""
     chosen = _split.choose(
-        spec, {n: p.labels for n, p in raw.items()}, {n: p.keys() for n, p in raw.items()}, num_classes
+        spec, {n: p.labels for n, p in raw.items()}, {n: p.keys() for n, p in raw.items()}, len(classes)
     )
     if chosen.shared is not None and spec.overlap == "error":
         (side_a, row_a), (side_b, row_b), count = chosen.shared
@@ -149,6 +149,14 @@ def _choose(spec: DataSpec, raw: dict[str, _Raw], num_classes: int) -> _split.Ch
     for name, (origin, rows, _) in chosen.splits.items():
         if len(rows) == 0:
             raise DataError(f"data {name}: must have rows; the split of {raw[origin].num_rows} rows leaves none.")
+    origin, rows, labelled = chosen.splits["train"]
+    left = np.bincount(raw[origin].labels[rows[labelled == 1]], minlength=len(classes))
+    if not left.all():
+        k = int(np.argmin(left))
+        raise DataError(
+            f"data: every class must keep labelled training rows after the split; {classes[k]!r} (label {k}) has "
+            f"{int((raw[origin].labels == k).sum())} rows, and validation, test, limit or labelled leave none. Give it more."
+        )
     return chosen
 
 

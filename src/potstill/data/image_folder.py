@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -19,7 +20,7 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".avif",
 _UNREADABLE = {".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
 _SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
            "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
-_UNLABELLED = "unlabelled"
+UNLABELLED = "unlabelled"
 _CHUNK = 256
 
 Rows = list[tuple[str, Path]]
@@ -76,16 +77,16 @@ class ImageFolderSpec(DataSpec):
             )
         return summarise(shapes)
 
-    def num_unlabelled(self) -> int:
-        """Return how many rows have no label."""
-        return sum(name == _UNLABELLED for rows in self._listed()[0].values() for name, _ in rows)
+    def counts(self) -> dict[str, int]:
+        """Return how many pictures each folder name has over all splits, `unlabelled` included."""
+        return dict(Counter(name for rows in self._listed()[0].values() for name, _ in rows))
 
     def _listed(self) -> tuple[dict[str, Rows], list[str]]:
         """Return (rows of each split, class names). Raises DataError where the layout is another."""
         if not self.path.is_dir():
             raise DataError(f"data.path {self.path}: must be a folder; got a file.")
         found = {split: _rows(folders) for split, folders in _splits(self.path).items()}
-        classes = sorted({name for rows in found.values() for name, _ in rows} - {_UNLABELLED})
+        classes = sorted({name for rows in found.values() for name, _ in rows} - {UNLABELLED})
         if len(classes) < 2:
             raise _not_by_class(self.path, classes)
         for name in classes:
@@ -98,7 +99,7 @@ class ImageFolderSpec(DataSpec):
         return found, classes
 
     def _reader(self, rows: Rows, shape: tuple[int, int, int], classes: list[str]) -> Callable[[], Iterator[Chunk]]:
-        numbers = {name: i for i, name in enumerate(classes)} | {_UNLABELLED: -1}
+        numbers = {name: i for i, name in enumerate(classes)} | {UNLABELLED: -1}
 
         def chunks() -> Iterator[Chunk]:
             for start in range(0, len(rows), _CHUNK):
@@ -135,7 +136,7 @@ def _splits(root: Path) -> dict[str, list[Path]]:
         raise DataError(f"{root}: must hold a folder train beside {named[0].name}; got none. Add it, or move the class "
                         "folders up to have them split here.")  # fmt: skip
     for folder in set(folders) - set(named):
-        if folder.name == _UNLABELLED:
+        if folder.name == UNLABELLED:
             out["train"].append(folder)
         elif any(p.suffix.lower() in _SUFFIXES for p in _files(folder)):
             raise DataError(f"{folder}: must be train, validation or test, as the folders beside it are; it would be "

@@ -285,7 +285,7 @@ def test_a_recipe_that_is_there_is_kept(tmp_path: Path) -> None:
     [(20, 100, 16), (499, 100, 32), (500, 60, 32), (5000, 30, 128), (50_000, 15, 128)],
 )
 def test_more_rows_need_fewer_passes(rows: int, epochs: int, batch: int, tmp_path: Path) -> None:
-    found = _Found(["kind: digits"], ["a", "b"], rows, {}, "", 32, None, 0)
+    found = _Found(["kind: digits"], ["a", "b"], rows, {}, "", 32, None)
     recipe = from_text(_recipe("x", found), "r.yaml", tmp_path)
     for training in (recipe.teacher.training, recipe.steps[0].training):  # type: ignore[attr-defined]
         assert (training.epochs, training.batch_size) == (epochs, batch)

@@ -231,3 +231,9 @@ def test_one_picture_that_differs_is_named_without_size_and_read_with_it(tmp_pat
         path.unlink()
     prepare(ImageFolderSpec(path=folder, size=7), out, Progress("quiet"))
     assert Dataset.open(out).image_shape == (7, 7, 3)
+
+
+def test_a_class_that_the_split_leaves_without_training_rows_is_named(tmp_path: Path) -> None:
+    folder = fill(fill(tmp_path / "p", ["a"], 20), ["b"], 2)
+    with pytest.raises(DataError, match=r"'b' .label 1. has 2 rows, and validation, test, .* leave none"):
+        prepare(ImageFolderSpec(path=folder), tmp_path, Progress("quiet"))
