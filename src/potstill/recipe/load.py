@@ -86,6 +86,8 @@ def faults_of(error: ValidationError, document: Document) -> list[str]:
         # A union of a number and a mapping reports both; a mapping that is wrong inside needs only the inside.
         if deeper and all(item["type"].endswith("_type") or item["type"] == "too_short" for item, _ in items):
             continue
+        if isinstance(items[0][0].get("input"), dict):  # where a number will do too: what was meant is a section
+            items = [(item, text) for item, text in items if item["type"] != "float_type"] or items
         if len(items) > 1 and any(
             "schedule" in text or item["type"] == "model_attributes_type" for item, text in items
         ):

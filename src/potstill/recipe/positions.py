@@ -12,6 +12,7 @@ from potstill.core.errors import RecipeError
 
 Path = tuple[str | int, ...]
 
+_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _MAX_DEPTH = 60
 _MAX_VALUES = 100_000
 """Aliases of aliases make a short text into as many values as there are atoms."""
@@ -97,6 +98,8 @@ def _build(loader: Any, node: yaml.Node, path: Path, document: Document, faults:
         )
     if depth > _MAX_DEPTH:
         raise RecipeError([f"{document.file}:{mark[0]}:{mark[1]} must be nested at most {_MAX_DEPTH} levels deep."])
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
+        faults.append(f"{document.file}:{mark[0]}:{mark[1]} must be a plain mapping or list; got the tag {node.tag!r}.")
     if isinstance(node, yaml.MappingNode):
         out: dict[Any, Any] = {}
         for key_node, value_node in node.value:
