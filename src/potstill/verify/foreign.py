@@ -37,7 +37,9 @@ def verify_model(
         ShapeError: it takes other pixels or gives another number of classes.
     """
     if not path.is_file():
-        raise PotstillError(f"{path}: must be an .onnx file that exists; got {'a folder' if path.is_dir() else 'none'}.")
+        raise PotstillError(
+            f"{path}: must be an .onnx file that exists; got {'a folder' if path.is_dir() else 'none'}."
+        )
     if path.suffix != ".onnx":
         raise PotstillError(f"{path}: must be an .onnx file; got {path.suffix or 'a name without a suffix'}.")
     session = OnnxSession(path, threads)
