@@ -39,7 +39,9 @@ class Order:
         """Return (pass number, rows [B] int64) of a step."""
         number, index = divmod(step, self.steps_per_pass)
         if number != self._pass:
-            self._shuffled = self._rows[rng.permutation(self._seed, number, len(self._rows))]
+            self._shuffled = self._rows[:0]  # the old order is let go first: 8 bytes a row
+            order = rng.permutation(self._seed, number, len(self._rows))
+            self._shuffled = self._rows.take(order, out=order, mode="clip")  # in its own place: 8 bytes a row less
             self._pass = number
         stop = None if index == self.steps_per_pass - 1 else (index + 1) * self._batch_size
         return number, self._shuffled[index * self._batch_size : stop]
