@@ -130,7 +130,9 @@ def _stop(workers: list[Worker]) -> None:
     """Ask each child to save and stop; end those that do not within a minute."""
     for worker in workers:
         if worker.process.poll() is None and worker.node is not None:
-            worker.process.send_signal(signal.SIGINT)
+            worker.process.send_signal(
+                signal.SIGTERM
+            )  # a shell's background job ignores SIGINT, and so do its children
         if worker.process.stdin is not None and worker.node is None:
             worker.process.stdin.close()
     for worker in workers:

@@ -118,7 +118,7 @@ def test_the_others_are_asked_to_save_when_one_dies(run: Run, tmp_path: Path) ->
     with pytest.raises(PotstillError, match="code 5"):
         run(f"""read setup; read line
             if mkdir {tmp_path}/taken 2> /dev/null; then while [ ! -e {tmp_path}/ready ]; do sleep 0.02; done; exit 5; fi
-            trap 'echo saved > {tmp_path}/saved; exit 130' INT
+            trap 'echo saved > {tmp_path}/saved; exit 130' TERM
             touch {tmp_path}/ready
             while true; do sleep 0.02; done""")
     assert (tmp_path / "saved").read_text() == "saved\n"
