@@ -93,7 +93,7 @@ def test_the_command_line_says_it_with_exit_code_2(cli: Any, write: Any, tmp_pat
     (tmp_path / "taken" / "thesis.tex").write_text("mine")
     assert "thesis.tex" in cli("run", "recipe.yaml", "--out", "taken", check=2).stderr
     assert (tmp_path / "taken" / "thesis.tex").read_text() == "mine"
-    assert "must be a finished run" in cli("report", "taken", check=2).stderr
+    assert "must be the folder of a finished run" in cli("report", "taken", check=2).stderr
     assert "must be a label store" in cli("labels", "check", "taken", check=2).stderr
     assert cli("list", "objectivs", check=2).stderr
     assert "must be a checkpoint file" in cli("import-weights", "nothing.pth", check=2).stderr
