@@ -68,7 +68,11 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
         processes.append(
             subprocess.Popen([sys.executable, __file__, str(two)], env=env, stderr=subprocess.PIPE, text=True)
         )
-    errors = [process.communicate(timeout=120)[1] for process in processes]
+    try:
+        errors = [process.communicate(timeout=120)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [0, 0], errors
     found = [load_file(two / f"rank{rank}.safetensors") for rank in "01"]
     (tmp_path / "one").mkdir()

@@ -79,22 +79,17 @@ def test_too_few_or_too_many_labels_are_named(tmp_path: Path, labelled: float) -
         made(tmp_path, labelled=labelled)
 
 
-@pytest.mark.parametrize("op", [*OPS, None], ids=lambda op: op.kind if op else "all")
-def test_a_row_of_a_view_has_the_same_bits_in_any_batch(dataset: Dataset, op: AugmentSpec | None) -> None:
-    split, ops = dataset.splits["train"], [op] if op else OPS
-    rows = np.arange(64)
-    whole = make_batch(split, rows, 3, ops, 9)
-    shuffled = np.random.default_rng(1).permutation(64)
-    part = make_batch(split, shuffled[:17], 3, ops, 9)
-    assert torch.equal(part.pixels_BCHW, whole.pixels_BCHW[shuffled[:17]])
+def test_a_row_of_a_view_has_the_same_bits_in_any_batch_after_every_op(dataset: Dataset) -> None:
+    """One op alone is in its contract."""
+    split, rows = dataset.splits["train"], np.arange(64)
+    whole = make_batch(split, rows, 3, OPS, 9)
+    shuffled = np.random.default_rng(1).permutation(64)[:17]
+    part = make_batch(split, shuffled, 3, OPS, 9)
+    assert torch.equal(part.pixels_BCHW, whole.pixels_BCHW[shuffled])
     assert part.pixels_BCHW.dtype == torch.float32 and part.pixels_BCHW.shape == (17, 3, 10, 12)
     assert float(whole.pixels_BCHW.min()) >= 0 and float(whole.pixels_BCHW.max()) <= 1
-    if whole.mix_B is not None and part.mix_B is not None:
-        assert torch.equal(part.mix_B, whole.mix_B[shuffled[:17]])
-        assert (whole.mix_B >= 0.5).all()
-    other_view = make_batch(split, rows, 4, ops, 9).pixels_BCHW
-    other_seed = make_batch(split, rows, 3, ops, 10).pixels_BCHW
-    assert not torch.equal(other_view, whole.pixels_BCHW) and not torch.equal(other_seed, whole.pixels_BCHW)
+    assert whole.mix_B is not None and part.mix_B is not None
+    assert torch.equal(part.mix_B, whole.mix_B[shuffled]) and (whole.mix_B >= 0.5).all()
 
 
 def test_no_augmentation_is_the_plain_picture(dataset: Dataset) -> None:

@@ -69,12 +69,6 @@ def test_ds_cnn_has_the_sizes_that_our_results_name(settings: dict[str, Any], si
     assert num_params(module_of(DsCnnSpec(**settings), ModelIO(10, 1, size, size))) == params
 
 
-def test_width_adds_parameters() -> None:
-    for narrow, wide in ((ResNetSpec(width=4), ResNetSpec(width=8)), (DsCnnSpec(width=4), DsCnnSpec(width=8)),
-                         (MobileNetV2Spec(width=0.25), MobileNetV2Spec(width=0.5)), (ViTSpec(dim=16), ViTSpec(dim=32))):  # fmt: skip
-        assert num_params(module_of(narrow)) < num_params(module_of(wide))
-
-
 def test_pictures_that_are_too_small_are_named() -> None:
     for spec in (ResNetSpec(), DsCnnSpec(depth=4, downsample=2, stem_stride=2), MobileNetV2Spec()):
         with pytest.raises(ShapeError, match="got 3×3"):
