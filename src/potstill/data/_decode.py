@@ -133,7 +133,7 @@ def _opened(data: bytes | Path) -> Iterator[Picture]:
 
 def _orientation(picture: Picture) -> int:
     """Return EXIF's orientation, 1 to 8; 1 (as stored) where there is none or it cannot be read."""
-    if picture.format == "TIFF" or "exif" not in picture.info:  # Pillow turns TIFF itself
+    if "exif" not in picture.info:  # so it is with TIFF, which Pillow turns itself
         return 1
     try:
         found = picture.getexif().get(_ORIENTATION, 1)

@@ -102,7 +102,8 @@ def test_small_pictures_all_alike_stay_as_they_are(tmp_path: Path, side: int) ->
     recipe, text, _ = init(fill(tmp_path / "p", ["a", "b"], 3, lambda _: (side, side)))
     assert "size" not in section(text) and recipe.data.open().image_shape == (side, side, 3)
     params, macs, _ = cost(recipe)
-    assert params > 5 and macs > 5
+    assert params > (10 if side >= 16 else 5) and macs > 5
+    assert recipe.student.downsample == (2 if side >= 16 else 1)  # type: ignore[attr-defined]
 
 
 def test_small_pictures_of_many_sizes_are_not_blown_up(tmp_path: Path) -> None:
@@ -146,6 +147,13 @@ def test_pictures_without_a_label_are_counted(tmp_path: Path) -> None:
     data = fill(tmp_path / "p", ["a", "b", "unlabelled"], 5, lambda _: (16, 16))
     _, _, said = init(data)
     assert "15 pictures to learn from, 5 of them without a label" in said and "2 classes: a, b" in said
+
+
+def test_a_class_of_few_pictures_is_said(tmp_path: Path) -> None:
+    data = fill(fill(tmp_path / "p", ["a"], 12, lambda _: (16, 16)), ["b"], 3, lambda _: (16, 16))
+    assert "Note: class 'b' has 3 pictures" in init(data)[2]
+    fill(data, ["b"], 10, lambda _: (16, 16))
+    assert "Note" not in init(data, tmp_path / "other.yaml")[2]
 
 
 @pytest.mark.parametrize(

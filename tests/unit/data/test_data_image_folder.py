@@ -59,15 +59,16 @@ def test_a_turned_photo_is_set_upright(kind: str, orientation: int) -> None:
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0junk", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0*\0\0\0\x08\0\xff"])
-def test_damaged_exif_leaves_the_pixels_as_they_are_stored(exif: bytes) -> None:
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_damaged_exif_leaves_the_pixels_as_they_are_stored(exif: bytes, kind: str) -> None:
     buffer = io.BytesIO()
-    photo(6, 11).save(buffer, "JPEG", exif=exif)
+    photo(6, 11).save(buffer, kind, exif=exif)
     assert decode(buffer.getvalue(), "x", 3, None).shape == probe(buffer.getvalue(), "x") == (6, 11, 3)
 
 
 def test_a_large_jpeg_is_brought_to_a_size_as_a_whole_decoding_would() -> None:
-    y, x = np.mgrid[:1200, :1600]
-    pixels = np.stack([x / 1600, y / 1200, (np.sin(x / 90) * np.sin(y / 70) + 1) / 2], 2)
+    y, x = np.mgrid[:160, :200]
+    pixels = np.stack([x / 200, y / 160, (np.sin(x / 9) * np.sin(y / 7) + 1) / 2], 2)
     data = encoded(Image.fromarray((pixels * 255).astype(np.uint8)), "JPEG")
     with Image.open(io.BytesIO(data)) as picture:
         wanted = np.asarray(picture.resize((32, 32), Image.Resampling.BICUBIC), dtype=int)

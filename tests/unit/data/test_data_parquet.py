@@ -51,11 +51,13 @@ def labels_of(spec: ParquetSpec) -> list[int]:
         (("image", "label"), ("image", "label")),
         (("img", "fine_label"), ("img", "fine_label")),
         (("Picture", "Class"), ("Picture", "Class")),
+        (("image", "Label", "other"), ("image", "Label")),
         (("x", "species"), ("x", "species")),
     ],
 )
-def test_columns_are_found_by_name_or_type(tmp_path: Path, names: tuple[str, str], found: tuple[str, str]) -> None:
-    path = renamed(write(tmp_path / "a.parquet", ["cat", "dog"] * 4), *names)
+def test_columns_are_found_by_name_or_type(tmp_path: Path, names: tuple[str, ...], found: tuple[str, str]) -> None:
+    more = {"more": range(8)} if len(names) > 2 else {}
+    path = renamed(write(tmp_path / "a.parquet", ["cat", "dog"] * 4, **more), *names)
     assert find_columns(path) == found
     assert ParquetSpec(train=path, image_column=found[0], label_column=found[1]).open().classes == ["cat", "dog"]
 
