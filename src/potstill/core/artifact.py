@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.core import atomic
-from potstill.core.errors import StoreError
+from potstill.core.errors import DamagedError
 from potstill.core.hashing import digest_file, digest_json
 
 MANIFEST = "artifact.json"
@@ -26,7 +26,7 @@ def seal(folder: Path, manifest: dict[str, Any]) -> None:
 
 
 def manifest(folder: Path) -> dict[str, Any]:
-    """Return `artifact.json`, its own checksum checked. Raises StoreError when it is missing or damaged."""
+    """Return `artifact.json`, its own checksum checked. Raises DamagedError when it is missing or damaged."""
     path = folder / MANIFEST
     try:
         value = atomic.read_json(path)
@@ -51,10 +51,18 @@ def damage(folder: Path) -> list[str]:
 
 
 def verify(folder: Path) -> None:
-    """Read every file. Raises StoreError naming those that are damaged and the command that makes them anew."""
+    """Read every file. Raises DamagedError naming those that are damaged and the command that makes them anew."""
     bad = damage(folder)
     if bad:
-        raise _damaged(folder, ", ".join(bad[:5]))
+        raise _damaged(folder, ", ".join(bad[:5]), labels=manifest(folder)["stage"] == "label")
+
+
+def making(folder: Path) -> int:
+    """Return a number that is another one once an artifact was made again or repaired; 0 where there is none."""
+    try:
+        return (folder / MANIFEST).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def content_digest(folder: Path) -> str:
@@ -63,8 +71,11 @@ def content_digest(folder: Path) -> str:
     return digest_json({name: entry for name, entry in files.items() if Path(name).name not in _RECORDS})
 
 
-def _damaged(folder: Path, what: str) -> StoreError:
-    return StoreError(
+def _damaged(folder: Path, what: str, labels: bool = False) -> DamagedError:
+    mend = f"Mend it, then run again: potstill labels repair {folder}"
+    if not labels:
+        mend = "Remove what is damaged, then run again: potstill cache gc --damaged"
+    return DamagedError(
         f"{folder}: artifact must be as it was written; got damage in {what}. Training on it would change the student "
-        "silently. Remove what is damaged, then run again: potstill cache gc --damaged"
+        f"silently. {mend}"
     )

@@ -47,6 +47,16 @@ class StoreError(PotstillError):
     exit_code = 4
 
 
+class DamagedError(StoreError):
+    """Something that was finished no longer has the bytes that it had."""
+
+
+class ChangedError(PotstillError):
+    """A file, a source or an artifact was replaced while a run was using it."""
+
+    exit_code = 4
+
+
 class TrainingError(PotstillError):
     """Training cannot go on: a loss or a gradient is not finite."""
 

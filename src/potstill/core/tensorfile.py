@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.core.errors import StoreError
+from potstill.core.errors import DamagedError, StoreError
 
 _DTYPES = {
     "BOOL": "?", "U8": "u1", "I8": "i1", "U16": "<u2", "I16": "<i2", "F16": "<f2", "U32": "<u4", "I32": "<i4",
@@ -85,14 +85,14 @@ class _Map(mmap.mmap):
 
 
 def check_whole(array: NDArray[Any]) -> None:
-    """Raise StoreError if the file that an array of `open_arrays` is mapped from was cut short since: pages that it has
+    """Raise DamagedError if the file that an array of `open_arrays` is mapped from was cut short since: pages that it has
     lost end the process when they are touched, and its last page reads as zeros. Costs one fstat."""
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
     mapped = base.obj if isinstance(base, memoryview) else base
     if isinstance(mapped, _Map) and mapped.size() < len(mapped):
-        raise StoreError(
+        raise DamagedError(
             f"{mapped.path}: must keep its {len(mapped)} bytes while it is read; it has {mapped.size()}. Something else "
             "cut it. Remove what is damaged, then run again: potstill cache gc --damaged"
         )

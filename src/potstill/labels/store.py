@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.core.errors import StoreError
+from potstill.core.errors import DamagedError, StoreError
 from potstill.core.tensorfile import check_whole, open_arrays
 from potstill.labels._layout import MANIFEST, SCHEMA, codec_from, shard_problem, unseal
 from potstill.labels.codecs import CodecSpec
@@ -87,7 +87,7 @@ class LabelStore:
 
         Raises:
             IndexError: a row or the view is out of range.
-            StoreError: a shard was cut short since it was opened.
+            DamagedError: a shard was cut short since it was opened.
         """
         rows_B = np.asarray(rows_B)
         if not 0 <= view < self.views or (len(rows_B) and not (0 <= rows_B.min() and rows_B.max() < self.num_rows)):
@@ -144,5 +144,5 @@ class LabelStore:
     def _check_whole(self, arrays: dict[str, NDArray[Any]]) -> None:
         try:
             check_whole(next(iter(arrays.values())))
-        except StoreError as err:
-            raise StoreError(f"{err} Or only this store: potstill labels repair {self.folder}") from err
+        except DamagedError as err:
+            raise DamagedError(f"{err} Or only this store: potstill labels repair {self.folder}") from err

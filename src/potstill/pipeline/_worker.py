@@ -37,6 +37,15 @@ def main() -> None:
         _say(out, event="error", type="KeyboardInterrupt", text="")
     except PotstillError as err:
         _say(out, event="error", type=type(err).__name__, text=str(err))
+    except OSError as err:
+        _say(
+            out,
+            event="error",
+            type="OSError",
+            text=err.strerror,
+            number=err.errno,
+            file=err.filename and str(err.filename),
+        )
     except Exception:
         _say(out, event="error", type="RuntimeError", text=traceback.format_exc())
 

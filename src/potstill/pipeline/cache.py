@@ -72,6 +72,48 @@ class ArtifactCache:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def begin(self, key: str, makings: dict[str, int]) -> bool:
+        """Start or go on making an artifact, under its lock.
+
+        Args:
+            key: of the artifact.
+            makings: `artifact.making` of each input.
+
+        Returns:
+            False where half-done work was thrown away: an input was made again since, so what was read then may have been
+            damaged.
+        """
+        note = self._note(key)
+        try:
+            same = bool(atomic.read_json(note) == makings)
+        except PotstillError:
+            same = False
+        stale = not same and self.half_done(key)
+        if stale:
+            self.drop_work(key)
+        if not same:
+            atomic.write_json(note, makings)
+        return not stale
+
+    def drop_work(self, key: str) -> None:
+        """Throw half-done work away."""
+        shutil.rmtree(self.root / "work" / key, ignore_errors=True)
+
+    def call_group(self, key: str, group: str | None) -> None:
+        """Tell the other processes of a torchrun group that the stage begins; None: that it is over."""
+        path = self.root / "locks" / f"{key}.group"
+        path.unlink(missing_ok=True) if group is None else atomic.write_bytes(path, group.encode())
+
+    def called(self, key: str, group: str) -> bool:
+        """Return whether rank 0 of this group has begun."""
+        try:
+            return (self.root / "locks" / f"{key}.group").read_bytes() == group.encode()
+        except OSError:
+            return False
+
+    def _note(self, key: str) -> Path:
+        return self.root / "locks" / f"{key}.json"
+
     def half_done(self, key: str) -> bool:
         """Return whether an interruption left something to go on from."""
         folder = self.root / "work" / key
@@ -91,6 +133,7 @@ class ArtifactCache:
                 shutil.rmtree(final)
             os.rename(work, final)
             atomic.fsync_dir(final.parent)
+            self._note(key).unlink(missing_ok=True)
         except OSError as err:
             raise PotstillError(
                 f"{final}: could not be written; got {err.strerror or err}. What is done so far is kept: free space, "

@@ -115,6 +115,7 @@ def repair(folder: Path, options: RunOptions, progress: Progress) -> list[str]:
     stage = LabelStage.model_validate(manifest["spec"])
     with cache.lock(key):
         work = cache.root / "work" / key
+        cache.begin(key, {name: artifact.making(path) for name, path in inputs.items()})
         os.rename(folder, work)  # no reader finds it until it is whole again
         mended = discard_damaged(work)
         facts = stage.run(StageContext("label", inputs, work, options, progress))

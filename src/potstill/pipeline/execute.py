@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from potstill.core import artifact
-from potstill.core.errors import StoreError
+from potstill.core.errors import ChangedError, DamagedError, StoreError
 from potstill.core.progress import Progress
 from potstill.pipeline.cache import ArtifactCache
-from potstill.pipeline.graph import Graph, Node
+from potstill.pipeline.graph import Graph, Node, still_so
 from potstill.stages import RunOptions, StageContext
 
 RANK = int(os.environ.get("RANK", "0"))
 WORLD_SIZE = int(os.environ.get("WORLD_SIZE", "1"))
+GROUP = ":".join(os.environ.get(n, "") for n in ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID",
+                                                  "TORCHELASTIC_RESTART_COUNT"))  # fmt: skip
+"""Names the torchrun group that this process is in."""
 
 
 @dataclass
@@ -56,9 +59,19 @@ class Executor:
 
     def _make(self, node: Node) -> Outcome:
         started = time.monotonic()
-        self._verify_inputs(node)
+        makings = self._makings(node)
+        if not self.cache.begin(node.key, makings):
+            self.progress.say(f"  {node.name}: what it reads was made again since it was interrupted; it starts over")
         context = self._context(node)
-        facts = node.spec.run(context)
+        try:
+            facts = self._run(node, context, makings)
+            if node.spec.reads_long:
+                self._verified -= set(node.parts["inputs"].values())  # again: the disk may have lied meanwhile
+                self._verify_inputs(node)
+            self._check_unchanged(node, makings)
+        except (DamagedError, ChangedError):
+            self.cache.drop_work(node.key)  # some of it may come from what is damaged or changed
+            raise
         seconds = round(time.monotonic() - started, 3)
         manifest: dict[str, Any] = {
             "name": node.name,
@@ -75,18 +88,43 @@ class Executor:
         self.progress.event("made", node=node.name, key=node.key, seconds=seconds)
         return Outcome(node.name, node.key, False, seconds)
 
+    def _run(self, node: Node, context: StageContext, makings: dict[str, int]) -> dict[str, Any]:
+        self._verify_inputs(node)
+        self._check_unchanged(node, makings)
+        if WORLD_SIZE == 1 or not node.spec.all_ranks:
+            return node.spec.run(context)
+        self.cache.call_group(node.key, GROUP)
+        try:
+            return node.spec.run(context)
+        finally:
+            self.cache.call_group(node.key, None)
+
     def _follow(self, node: Node) -> Outcome:
-        """In a torchrun group: work along where all must, else wait for rank 0."""
+        """In a torchrun group: work along where all must, once rank 0 has begun; else wait for it."""
         started = time.monotonic()
-        if node.spec.all_ranks:
-            node.spec.run(self._context(node))
+        worked = not node.spec.all_ranks
         while not self.cache.has(node.key):
+            if not worked and self.cache.called(node.key, GROUP):
+                node.spec.run(self._context(node))
+                worked = True
             time.sleep(0.05)
         return Outcome(node.name, node.key, False, round(time.monotonic() - started, 3))
 
     def _context(self, node: Node) -> StageContext:
         inputs = {name: self.cache.path(self.graph.nodes[other].key) for name, other in node.inputs.items()}
         return StageContext(node.name, inputs, self.cache.work(node.key), self.options, self.progress)
+
+    def _makings(self, node: Node) -> dict[str, int]:
+        return {name: artifact.making(self.cache.path(self.graph.nodes[o].key)) for name, o in node.inputs.items()}
+
+    def _check_unchanged(self, node: Node, makings: dict[str, int]) -> None:
+        """What is read over a while must be the same to the end, or the key would promise what was not used."""
+        if not still_so(self.graph, node, self.cache.digests):
+            raise ChangedError(
+                f"{node.name}: a file or source that it uses must not change while a run is under way; one did. Run again."
+            )
+        if self._makings(node) != makings:
+            raise ChangedError(f"{node.name}: what it reads was repaired or made again meanwhile. Run again.")
 
     def _verify_inputs(self, node: Node) -> None:
         """Read every byte of what this stage builds on, once a process."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,23 +119,28 @@ def _add_arm(graph: Graph, arm: str, seed: int) -> None:
 
 
 def _compute_keys(graph: Graph, digests: StatCache) -> None:
-    python = package_versions(())
-    file_digests: dict[str, str] = {}
-
-    def source(path: Path) -> str:
-        if str(path) not in file_digests:
-            file_digests[str(path)] = digests.digest(path)
-        return file_digests[str(path)]
-
+    source = functools.cache(digests.digest)
     for node in graph.nodes.values():
-        roots = {m for spec in node.spec.walk() for m in spec.modules()} | set(node.spec.uses())
-        used = modules_used(sorted(roots))
-        node.parts = {
-            "schema": KEY_SCHEMA,
-            "spec": node.spec.identity(digests.digest),
-            "inputs": {name: graph.nodes[other].key for name, other in sorted(node.inputs.items())},
-            "sources": {name: source(path) for name, path in sorted(used.items())},
-            "versions": {**python, **{name: version_of(name) for name in sorted(packages_used(roots) - _NO_NUMBERS)}},
-        }
+        node.parts = _parts(graph, node, digests.digest, source)
         node.key = digest_json(node.parts)
     digests.save()
+
+
+def _parts(graph: Graph, node: Node, digest: Callable[[Path], str], source: Callable[[Path], str]) -> dict[str, Any]:
+    roots = {m for spec in node.spec.walk() for m in spec.modules()} | set(node.spec.uses())
+    versions = {name: version_of(name) for name in sorted(packages_used(roots) - _NO_NUMBERS)}
+    return {
+        "schema": KEY_SCHEMA,
+        "spec": node.spec.identity(digest),
+        "inputs": {name: graph.nodes[other].key for name, other in sorted(node.inputs.items())},
+        "sources": {name: source(path) for name, path in sorted(modules_used(sorted(roots)).items())},
+        "versions": {**package_versions(()), **versions},
+    }
+
+
+def still_so(graph: Graph, node: Node, digests: StatCache) -> bool:
+    """Return whether a node's files and sources are what they were when its key was made."""
+    try:
+        return digest_json(_parts(graph, node, digests.digest, digests.digest)) == node.key
+    except OSError:
+        return False

@@ -119,6 +119,8 @@ def _give(workers: list[Worker], waiting: list[Node], done: set[str], graph: Gra
 def _error(event: dict[str, Any]) -> BaseException:
     if event["type"] == "KeyboardInterrupt":
         return KeyboardInterrupt()
+    if event["type"] == "OSError":
+        return OSError(event["number"], event["text"], event["file"])
     kind = getattr(errors, event["type"], None)
     if kind is None or not issubclass(kind, PotstillError):
         return RuntimeError(event["text"])

@@ -60,6 +60,9 @@ class StageSpec(Spec, ABC):
     all_ranks: ClassVar[bool] = False
     """Runs in every process of a torchrun group; otherwise rank 0 works and the rest wait."""
 
+    reads_long: ClassVar[bool] = False
+    """Reads its inputs bit by bit over a long time: they are verified once more before its artifact is published."""
+
     kind: str
 
     @abstractmethod

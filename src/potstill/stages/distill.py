@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from potstill.core import artifact, rng
+from potstill.core import rng
 from potstill.core.artifact import content_digest
 from potstill.core.atomic import write_json
 from potstill.core.errors import StoreError
@@ -33,6 +33,7 @@ class DistillStage(StageSpec):
     requires: ClassVar[tuple[str, ...]] = ("data", "labels?", "teacher?", "student?")
     provides: ClassVar[str] = "student"
     all_ranks: ClassVar[bool] = True
+    reads_long: ClassVar[bool] = True
     kind: Literal["distill"] = "distill"
     task: AnyTask
     """What is learnt."""
@@ -109,9 +110,6 @@ class DistillStage(StageSpec):
         )
         facts = trainer.run()
         if trainer.world.rank == 0:
-            artifact.verify(context.inputs["data"])  # again: the disk may have lied while we trained
-            if store is not None and self.live is None:
-                store.verify()
             write_json(context.work / "fit.json", facts)
             save_model(context.work, new.module, self.student, new.io, new.mean, new.std, dataset.classes)
             (context.work / checkpoint.NAME).unlink(missing_ok=True)
@@ -152,7 +150,8 @@ class DistillStage(StageSpec):
                 output=labeller.output,
                 micro_batch=MICRO_BATCH,
             )
-        store = LabelStore.open(context.inputs["labels"])
+        # Every byte is verified before the student is published, by whoever runs this stage.
+        store = LabelStore.open(context.inputs["labels"], verify=False)
         _check_origin(store, context.inputs, len(dataset.splits["train"]))
         return store
 

@@ -28,6 +28,7 @@ class LabelStage(StageSpec):
 
     requires: ClassVar[tuple[str, ...]] = ("data", "teacher")
     provides: ClassVar[str] = "labels"
+    reads_long: ClassVar[bool] = True
     kind: Literal["label"] = "label"
     teacher: AnyTeacher
     """Loads what the teach stage left."""

@@ -23,6 +23,7 @@ class TeachStage(StageSpec):
     requires: ClassVar[tuple[str, ...]] = ("data",)
     provides: ClassVar[str] = "teacher"
     all_ranks: ClassVar[bool] = True
+    reads_long: ClassVar[bool] = True
     kind: Literal["teach"] = "teach"
     task: AnyTask
     """What the teacher must know."""

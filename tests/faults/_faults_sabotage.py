@@ -1,0 +1,113 @@
+"""Ways to break potstill on purpose, each in one place: a check that stays green under its own is no check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def forgetful_optimizer() -> None:
+    """A resumed training starts with an empty optimiser."""
+    from potstill.train import checkpoint
+
+    checkpoint.load_optimizer = lambda optimizer, tensors: None
+
+
+def forgetful_labelling() -> None:
+    """A resumed labelling does not see what is finished."""
+    from potstill.labels import writer
+
+    writer._finished = lambda *args: None
+
+
+def no_digests() -> None:
+    """Checksums are all alike."""
+    from potstill.core import artifact
+    from potstill.labels import _layout, writer
+
+    for module in (artifact, _layout, writer):
+        for name in ("digest_file", "digest_json"):
+            if hasattr(module, name):
+                setattr(module, name, lambda *args: "0")
+
+
+def no_second_look() -> None:
+    """Nothing is verified before it is used or published."""
+    from potstill.pipeline.execute import Executor
+    from potstill.pipeline.results import artifact
+
+    Executor._verify_inputs = lambda self, node: None  # type: ignore[method-assign]
+    artifact.verify = lambda folder: None
+
+
+def trusting_resume() -> None:
+    """Half-done work is gone on with, whatever became of what it reads."""
+    from potstill.pipeline.cache import ArtifactCache
+
+    ArtifactCache.begin = lambda self, key, makings: True  # type: ignore[method-assign]
+
+
+def maps_without_a_look() -> None:
+    """Nobody looks whether a mapped file still has its pages."""
+    from potstill.labels import store
+
+    store.check_whole = lambda array: None
+
+
+def raw_errors() -> None:
+    """A full disk is an error of Python's own."""
+    from potstill.core import atomic
+
+    atomic._unwritable = lambda path, what, err: err  # type: ignore[assignment,return-value]
+
+
+def half_a_repair() -> None:
+    """Repair leaves damaged records where they are."""
+    from potstill.labels import writer
+    from potstill.pipeline import check
+
+    def discard(folder: Path) -> list[str]:
+        names = [d.file for d in writer.check(folder) if d.file.endswith(".safetensors")]
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+        return names
+
+    check.discard_damaged = discard
+
+
+def live_of_one_view() -> None:
+    """A live teacher sees the first view in every pass."""
+    from potstill.labels.live import LiveStore
+
+    read = LiveStore.read
+    LiveStore.read = lambda self, view, rows: read(self, 0, rows)  # type: ignore[method-assign]
+
+
+def no_locks() -> None:
+    """Nobody waits for anybody."""
+    from contextlib import nullcontext
+
+    from potstill.pipeline.cache import ArtifactCache
+
+    ArtifactCache.lock = lambda self, key, waiting=None: nullcontext()  # type: ignore[method-assign]
+
+
+def blind_to_changes() -> None:
+    """Nobody looks whether files are still those of the key."""
+    from potstill.pipeline import execute
+
+    execute.still_so = lambda graph, node, digests: True
+
+
+def raw_npz() -> None:
+    """Errors of NumPy's archives come as they are."""
+    import numpy as np
+
+    from potstill.data._arrays import source_of
+    from potstill.data.npz import NpzSpec
+
+    def opened(self: Any) -> Any:
+        with np.load(self.path, allow_pickle=False) as archive:
+            return source_of({"train": (archive["x_train"], archive["y_train"])}, None, "x")
+
+    NpzSpec.open = opened  # type: ignore[method-assign]
