@@ -408,10 +408,10 @@ def by_example(self: Any, module: nn.Module, example: Any, out: Path) -> Any:
 
 
 EXPORTERS = [
-    (exporting(lambda out: out + np.float32(0.01)), "must give what Plain gives: .*differ by up to 0.01"),
+    (exporting(lambda out: out + np.float32(0.01)), "must give what Restless gives: .*differ by up to 0.01"),
     (exporting(lambda out: out + np.float32(0.01) if len(out) == 7 else out), "at batch 7"),
     (broken(Format, export=littering), r"write nowhere else; got found=\['litter'\]"),
-    (broken(Format, export=waking), "must leave Plain in eval mode"),
+    (broken(Format, export=waking), "must leave Restless in eval mode"),
     (broken(Format, export=by_example), "same bytes for the same module"),
 ]
 

@@ -22,9 +22,9 @@ class MobileNetV2Spec(ModelSpec):
 
     channels_last: ClassVar[bool] = True
     kind: Literal["mobilenet-v2"] = "mobilenet-v2"
-    width: float = Field(default=0.5, gt=0, le=2)
+    width: float = Field(default=0.5, gt=0, le=2, examples=[0.25])
     """Multiplier of every channel count, rounded to a multiple of 8 (at least 8)."""
-    depth: float = Field(default=1.0, gt=0, le=2)
+    depth: float = Field(default=1.0, gt=0, le=2, examples=[0.5])
     """Multiplier of every block count, rounded up."""
 
     def build(self, io: ModelIO) -> nn.Module:

@@ -19,9 +19,9 @@ class ResNetSpec(ModelSpec):
 
     channels_last: ClassVar[bool] = True
     kind: Literal["resnet"] = "resnet"
-    depth: Literal[8, 14, 20, 26, 32, 44, 56, 110] = 20
+    depth: Literal[8, 14, 20, 26, 32, 44, 56, 110] = Field(default=20, examples=[8])
     """Layers: 6 n + 2 for n blocks a stage."""
-    width: int = Field(default=16, ge=1)
+    width: int = Field(default=16, ge=1, examples=[6])
     """Channels of the first stage; the others have twice and four times as many."""
     shortcut: Literal["projection", "pad"] = "projection"
     """Where the shape changes: a 1×1 convolution, or zero channels (option A, as in published CIFAR weights)."""

@@ -20,9 +20,9 @@ class ViTSpec(ModelSpec):
     kind: Literal["vit"] = "vit"
     patch: int = Field(default=4, ge=1)
     """Height and width of a patch in pixels; the picture's must be a multiple."""
-    dim: int = Field(default=64, ge=1)
+    dim: int = Field(default=64, ge=1, examples=[16])
     """Token width, a multiple of `heads`."""
-    depth: int = Field(default=4, ge=1)
+    depth: int = Field(default=4, ge=1, examples=[2])
     """Blocks."""
     heads: int = Field(default=4, ge=1)
     """Attention heads."""
