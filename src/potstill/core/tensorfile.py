@@ -98,8 +98,14 @@ def check_whole(array: NDArray[Any]) -> None:
         )
 
 
-def open_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Return read-only arrays mapped from the file, nothing copied. Raises StoreError as `read_header`."""
+def open_arrays(path: Path, scattered: bool = False) -> dict[str, NDArray[Any]]:
+    """Return read-only arrays mapped from the file, nothing copied. Raises StoreError as `read_header`.
+
+    Args:
+        path: of the file.
+        scattered: rows will be read in no order: the kernel then fetches only the pages touched. Otherwise it fetches
+            what lies around them too, up to megabytes a row, which is in vain where memory is scarcer than the file.
+    """
     header, offset = read_header(path)
     names = [name for name in header if name != "__metadata__"]
     if not names:
@@ -107,6 +113,8 @@ def open_arrays(path: Path) -> dict[str, NDArray[Any]]:
     with open(path, "rb") as handle:
         mapped = _Map(handle.fileno(), 0, access=mmap.ACCESS_READ)
     mapped.path = path
+    if scattered and hasattr(mmap, "MADV_RANDOM"):  # Windows has no such call
+        mapped.madvise(mmap.MADV_RANDOM)
     out: dict[str, NDArray[Any]] = {}
     for name in names:
         info = header[name]

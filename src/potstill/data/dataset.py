@@ -55,7 +55,7 @@ class Dataset:
         meta = atomic.read_json(folder / META)
         splits = {}
         for name in SPLITS:
-            arrays = open_arrays(folder / f"{name}.safetensors")
+            arrays = open_arrays(folder / f"{name}.safetensors", scattered=True)
             if set(arrays) != {"images", "labels", "labelled", "ids", "digests"}:
                 raise StoreError(f"{folder / name}.safetensors: must hold a split; it holds {sorted(arrays)}.")
             splits[name] = Split(**arrays)

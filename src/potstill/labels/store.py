@@ -132,7 +132,7 @@ class LabelStore:
             self._check_whole(arrays)
             return arrays
         entry = self.manifest["shards"][view * -(-self.num_rows // self.shard_rows) + index]
-        arrays = open_arrays(self.folder / entry["file"])
+        arrays = open_arrays(self.folder / entry["file"], scattered=True)
         for name, (dtype, shape) in self._layout.items():
             if arrays[name].shape != (entry["rows"], *shape) or arrays[name].dtype != np.dtype(dtype):
                 raise StoreError(f"{self.folder / entry['file']}: {name} must be {dtype} {shape}.")
