@@ -54,7 +54,7 @@ def verify(folder: Path) -> None:
     """Read every file. Raises DamagedError naming those that are damaged and the command that makes them anew."""
     bad = damage(folder)
     if bad:
-        raise _damaged(folder, ", ".join(bad[:5]), labels=manifest(folder)["stage"] == "label")
+        raise _damaged(folder, ", ".join(bad[:5]), labels=manifest(folder).get("stage") == "label")
 
 
 def making(folder: Path) -> int:
