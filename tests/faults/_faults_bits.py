@@ -62,16 +62,19 @@ def follow(message: str, cache: Path | str) -> str:
 
 
 def flip_a_store(cache: str, recipe: Recipe, key: str, seed: str, num: int) -> dict[str, int]:
-    """Flip `num` bits of a cached store, one after the other, each checked and mended through the command line."""
+    """Flip at least `num` bits of a cached store, checked and mended through the command line: one in each of some shards
+    and records at once, or one in a manifest, which says what the others should be."""
     root, draw = Path(cache), random.Random(seed)
     folder = root / "artifacts" / key
     whole, ended = content(folder), Counter[str]()
-    for _ in range(num):
-        name = draw.choice(sorted(whole))
-        what = flip(folder / name, draw)
+    manifests = [name for name in sorted(whole) if "/" not in name]
+    others = [name for name in sorted(whole) if "/" in name]
+    while sum(ended.values()) < num:
+        hurt = draw.sample(others, draw.randint(1, len(others))) if draw.random() < 0.7 else [draw.choice(manifests)]
+        what = "; ".join(flip(folder / name, draw) for name in hurt)
         code, out, err = potstill("labels", "check", folder, cache=root)
         check(code == 4, f"{what}: labels check ended with {code}: {out}{err}")
-        check(f"{name}: " in out, f"{what}: not named in {out}")
+        check(all(f"{name}: " in out for name in hurt), f"{what}: not each named in {out}")
         command = follow(err, root)
         if command.startswith("cache gc"):
             check(not folder.exists(), f"{what}: cache gc left it")
@@ -82,9 +85,9 @@ def flip_a_store(cache: str, recipe: Recipe, key: str, seed: str, num: int) -> d
             whole = content(folder)
         now = content(folder)
         check(now == whole, f"{what}: other bytes in", [n for n in whole if now.get(n) != whole[n]])
-        code, out, err = potstill("labels", "check", folder, cache=root)
-        check(code == 0, f"{what}: after mending: {out}{err}")
-        ended[Path(name).suffix.strip(".") if "/" in name else name] += 1
+        ended.update(Path(name).suffix.strip(".") if "/" in name else name for name in hurt)
+    code, out, err = potstill("labels", "check", folder, cache=root)
+    check(code == 0, f"after mending: {out}{err}")
     return dict(ended)
 
 
@@ -94,9 +97,10 @@ class StoreFlips(Fault):
     name: ClassVar[str] = "bit flips in a label store"
     promise: ClassVar[str] = "`labels check` finds and names each; the command that it gives mends it, bit for bit"
     unit: ClassVar[str] = "flips"
-    small: ClassVar[int] = 120
+    small: ClassVar[int] = 1000
     full: ClassVar[int] = 10000
-    AT_ONCE: ClassVar[int] = 40
+    AT_ONCE: ClassVar[int] = 100
+    RECIPE: ClassVar[Recipe] = edited(SMALL, labels__views=6)
 
     def __init__(self, scratch: Path, server: Server) -> None:
         super().__init__(scratch, server)
@@ -106,12 +110,12 @@ class StoreFlips(Fault):
         out = Trial()
         cache = self.scratch / "cache"
         if self._key is None:
-            made = self.server.must(WORK, cache=str(cache), recipe=SMALL, upto="prepare|teach|label")
+            made = self.server.must(WORK, cache=str(cache), recipe=self.RECIPE, upto="prepare|teach|label")
             self._key = made["made"]["label"][0]
         seed = str(draw.random())
         try:
             ended = self.server.must(
-                f"{HERE}:flip_a_store", cache=str(cache), recipe=SMALL, key=self._key, seed=seed, num=self.AT_ONCE
+                f"{HERE}:flip_a_store", cache=str(cache), recipe=self.RECIPE, key=self._key, seed=seed, num=self.AT_ONCE
             )
         except AssertionError:
             self._key = None  # the next trial starts from a whole one

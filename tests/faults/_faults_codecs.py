@@ -80,7 +80,7 @@ def within_bound(codec: CodecSpec, z: NDArray[Any], like: str) -> None:
     bound = codec.error_bound(z)
     check(
         bool((error.max(axis=1) <= bound).all()),
-        f"{codec.kind}, {like}: off by {(error.max(axis=1) / bound).max()} bounds",
+        f"{codec.kind}, {like}: beyond its bound by {(error.max(axis=1) - bound).max()}",
     )
 
 

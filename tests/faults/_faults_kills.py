@@ -78,8 +78,8 @@ class TrainingKilled(Fault):
     name: ClassVar[str] = "training killed"
     promise: ClassVar[str] = "SIGKILLed at random moments and run again, the student's weights have the same SHA-256"
     unit: ClassVar[str] = "kills"
-    small: ClassVar[int] = 12
-    full: ClassVar[int] = 180
+    small: ClassVar[int] = 20
+    full: ClassVar[int] = 200
 
     def __init__(self, scratch: Path, server: Server) -> None:
         super().__init__(scratch, server)

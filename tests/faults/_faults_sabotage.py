@@ -61,18 +61,21 @@ def raw_errors() -> None:
     atomic._unwritable = lambda path, what, err: err  # type: ignore[assignment,return-value]
 
 
-def half_a_repair() -> None:
-    """Repair leaves damaged records where they are."""
-    from potstill.labels import writer
+def careless_repair() -> None:
+    """Repair draws other views than the first writing did."""
     from potstill.pipeline import check
+    from potstill.stages import label
 
-    def discard(folder: Path) -> list[str]:
-        names = [d.file for d in writer.check(folder) if d.file.endswith(".safetensors")]
-        for name in names:
-            (folder / name).unlink(missing_ok=True)
-        return names
+    mend, batches = check.repair, label.label_batches
 
-    check.discard_damaged = discard
+    def repair(folder: Path, *args: Any) -> list[str]:
+        label.label_batches = lambda labeller, train, augment, seed: batches(labeller, train, augment, seed + 1)
+        try:
+            return mend(folder, *args)
+        finally:
+            label.label_batches = batches
+
+    check.repair = repair
 
 
 def live_of_one_view() -> None:

@@ -34,14 +34,15 @@ class Order:
         self.steps_per_pass = steps_per_pass(len(rows), batch_size, world_size)
         self._pass = -1
         self._shuffled: NDArray[Any] = rows
+        self._kept = np.uint32 if rows.max(initial=0) < 1 << 32 else np.int64  # 4 bytes a row where they will do
 
     def at(self, step: int) -> tuple[int, NDArray[np.int64]]:
         """Return (pass number, rows [B] int64) of a step."""
         number, index = divmod(step, self.steps_per_pass)
         if number != self._pass:
-            self._shuffled = self._rows[:0]  # the old order is let go first: 8 bytes a row
+            self._shuffled = self._rows[:0]  # the old order is let go first
             order = rng.permutation(self._seed, number, len(self._rows))
-            self._shuffled = self._rows.take(order, out=order, mode="clip")  # in its own place: 8 bytes a row less
+            self._shuffled = self._rows.take(order, out=order, mode="clip").astype(self._kept)
             self._pass = number
         stop = None if index == self.steps_per_pass - 1 else (index + 1) * self._batch_size
-        return number, self._shuffled[index * self._batch_size : stop]
+        return number, self._shuffled[index * self._batch_size : stop].astype(np.int64)
