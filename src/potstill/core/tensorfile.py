@@ -78,24 +78,28 @@ def _check_spans(path: Path, header: Any, data_bytes: int) -> None:
         raise StoreError(f"{path}: header must describe the file; got {err}. It is truncated or damaged.") from err
 
 
-class _Map(mmap.mmap):
+class Map(mmap.mmap):
     """A mapped file that knows where it is from."""
 
     path: Path
 
+    def check_whole(self) -> None:
+        """Raise DamagedError if the file was cut short since: pages that it has lost end the process when they are
+        touched, and its last page reads as zeros. Costs one fstat."""
+        if self.size() < len(self):
+            raise DamagedError(
+                f"{self.path}: must keep its {len(self)} bytes while it is read; it has {self.size()}. Something else cut "
+                "it. Remove what is damaged, then run again: potstill cache gc --damaged"
+            )
 
-def check_whole(array: NDArray[Any]) -> None:
-    """Raise DamagedError if the file that an array of `open_arrays` is mapped from was cut short since: pages that it has
-    lost end the process when they are touched, and its last page reads as zeros. Costs one fstat."""
+
+def mapping(array: NDArray[Any]) -> Map | None:
+    """Return the map that an array of `open_arrays` lies in; None for an array in memory."""
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
     mapped = base.obj if isinstance(base, memoryview) else base
-    if isinstance(mapped, _Map) and mapped.size() < len(mapped):
-        raise DamagedError(
-            f"{mapped.path}: must keep its {len(mapped)} bytes while it is read; it has {mapped.size()}. Something else "
-            "cut it. Remove what is damaged, then run again: potstill cache gc --damaged"
-        )
+    return mapped if isinstance(mapped, Map) else None
 
 
 def open_arrays(path: Path, scattered: bool = False) -> dict[str, NDArray[Any]]:
@@ -111,7 +115,7 @@ def open_arrays(path: Path, scattered: bool = False) -> dict[str, NDArray[Any]]:
     if not names:
         return {}
     with open(path, "rb") as handle:
-        mapped = _Map(handle.fileno(), 0, access=mmap.ACCESS_READ)
+        mapped = Map(handle.fileno(), 0, access=mmap.ACCESS_READ)
     mapped.path = path
     if scattered and hasattr(mmap, "MADV_RANDOM"):  # Windows has no such call
         mapped.madvise(mmap.MADV_RANDOM)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core.errors import DamagedError, StoreError
-from potstill.core.tensorfile import check_whole, open_arrays
+from potstill.core.tensorfile import Map, mapping, open_arrays
 from potstill.labels._layout import MANIFEST, SCHEMA, codec_from, shard_problem, unseal
 from potstill.labels.codecs import CodecSpec
 
@@ -38,7 +38,7 @@ class LabelStore:
         self.codec: CodecSpec = codec_from(manifest["codec"])
         self._layout = self.codec.layout(self.num_classes)
         self._firsts = np.arange(0, self.num_rows, self.shard_rows)
-        self._maps: dict[tuple[int, int], dict[str, NDArray[Any]]] = {}
+        self._maps: dict[tuple[int, int], tuple[dict[str, NDArray[Any]], Map | None]] = {}
 
     @classmethod
     def open(cls, folder: Path | str, verify: bool = True) -> LabelStore:
@@ -90,12 +90,14 @@ class LabelStore:
             DamagedError: a shard was cut short since it was opened.
         """
         rows_B = np.asarray(rows_B)
-        if not 0 <= view < self.views or (len(rows_B) and not (0 <= rows_B.min() and rows_B.max() < self.num_rows)):
+        one_shard = self.num_rows <= self.shard_rows
+        order = None if one_shard else rows_B.argsort()
+        rising = rows_B if order is None else rows_B.take(order)
+        low, high = (rising.min(), rising.max()) if order is None and len(rows_B) else (rising[:1], rising[-1:])
+        if not 0 <= view < self.views or (len(rows_B) and not (0 <= low and high < self.num_rows)):
             raise IndexError(f"store has {self.views} views of {self.num_rows} rows; asked for view {view}")
-        if self.num_rows <= self.shard_rows:  # take: several times as fast as an index, where rows are short
+        if order is None:  # take: several times as fast as an index, where rows are short
             return {name: array.take(rows_B, axis=0) for name, array in self._shard(view, 0).items()}
-        order = rows_B.argsort()
-        rising = rows_B.take(order)
         cuts = rising.searchsorted(self._firsts).tolist()
         out = {name: np.empty((len(rows_B), *shape), dtype) for name, (dtype, shape) in self._layout.items()}
         for index, (start, stop) in enumerate(pairwise([*cuts, len(rows_B)])):
@@ -127,10 +129,18 @@ class LabelStore:
         }
 
     def _shard(self, view: int, index: int) -> dict[str, NDArray[Any]]:
-        if (view, index) in self._maps:
-            arrays = self._maps[view, index]
-            self._check_whole(arrays)
-            return arrays
+        kept = self._maps.get((view, index))
+        if kept is None:
+            return self._open(view, index)
+        arrays, mapped = kept
+        if mapped is not None:
+            try:
+                mapped.check_whole()
+            except DamagedError as err:
+                raise DamagedError(f"{err} Or only this store: potstill labels repair {self.folder}") from err
+        return arrays
+
+    def _open(self, view: int, index: int) -> dict[str, NDArray[Any]]:
         entry = self.manifest["shards"][view * -(-self.num_rows // self.shard_rows) + index]
         arrays = open_arrays(self.folder / entry["file"], scattered=True)
         for name, (dtype, shape) in self._layout.items():
@@ -138,11 +148,5 @@ class LabelStore:
                 raise StoreError(f"{self.folder / entry['file']}: {name} must be {dtype} {shape}.")
         if len(self._maps) >= _MAX_OPEN:
             del self._maps[next(iter(self._maps))]
-        self._maps[view, index] = arrays
+        self._maps[view, index] = arrays, mapping(next(iter(arrays.values())))
         return arrays
-
-    def _check_whole(self, arrays: dict[str, NDArray[Any]]) -> None:
-        try:
-            check_whole(next(iter(arrays.values())))
-        except DamagedError as err:
-            raise DamagedError(f"{err} Or only this store: potstill labels repair {self.folder}") from err

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core import rng
-from potstill.core.tensorfile import check_whole
+from potstill.core.tensorfile import mapping
 from potstill.data.augment._base import AugmentSpec, Draw, PixelBatch
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ def make_batch(
 def _plain(split: Split, rows_B: NDArray[np.int64], reveal: bool) -> PixelBatch:
     import torch
 
-    check_whole(split.images)
+    mapped = mapping(split.images)
+    if mapped is not None:
+        mapped.check_whole()
     pixels = torch.from_numpy(split.images.take(rows_B, axis=0))  # several times as fast as an index
     pixels_BCHW = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255)
     labels = split.labels.take(rows_B)
