@@ -189,7 +189,7 @@ class ArtifactFlips(_Runs):
     )
     unit: ClassVar[str] = "flips"
     small: ClassVar[int] = 4
-    full: ClassVar[int] = 200
+    full: ClassVar[int] = 60
 
     def trial(self, draw: random.Random) -> Trial:
         out = Trial()
@@ -260,7 +260,7 @@ class FlipsWhileTraining(Fault):
     promise: ClassVar[str] = "no student is published; once mended as the message says, its weights are the same"
     unit: ClassVar[str] = "flips"
     small: ClassVar[int] = 6
-    full: ClassVar[int] = 200
+    full: ClassVar[int] = 40
 
     def __init__(self, scratch: Path, server: Server) -> None:
         super().__init__(scratch, server)

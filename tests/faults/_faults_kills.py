@@ -116,7 +116,7 @@ class StagesKilled(Fault):
     )
     unit: ClassVar[str] = "kills"
     small: ClassVar[int] = 8
-    full: ClassVar[int] = 100
+    full: ClassVar[int] = 50
     CHOICES: ClassVar[tuple[tuple[str, ...], ...]] = (
         ("prepare",),
         ("label",),
@@ -223,7 +223,7 @@ class GroupKilled(Fault):
     )
     unit: ClassVar[str] = "kills"
     small: ClassVar[int] = 2
-    full: ClassVar[int] = 20
+    full: ClassVar[int] = 10
 
     def __init__(self, scratch: Path, server: Server) -> None:
         super().__init__(scratch, server)

@@ -170,7 +170,7 @@ class FilesTorn(_Stores):
     promise: ClassVar[str] = "every one is found and named, an error and never a signal, and mended to the same bytes"
     unit: ClassVar[str] = "files"
     small: ClassVar[int] = 150
-    full: ClassVar[int] = 5000
+    full: ClassVar[int] = 2000
 
     def trial(self, draw: random.Random) -> Trial:
         out = Trial()

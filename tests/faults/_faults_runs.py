@@ -35,7 +35,7 @@ class CommandKilled(Fault):
     promise: ClassVar[str] = "`potstill run` SIGKILLed at random moments and given again ends in the same student"
     unit: ClassVar[str] = "kills"
     small: ClassVar[int] = 2
-    full: ClassVar[int] = 30
+    full: ClassVar[int] = 12
 
     def __init__(self, scratch: Path, server: Server) -> None:
         super().__init__(scratch, server)
@@ -87,7 +87,7 @@ class TwoRuns(Fault):
     )
     unit: ClassVar[str] = "pairs"
     small: ClassVar[int] = 2
-    full: ClassVar[int] = 40
+    full: ClassVar[int] = 20
 
     def __init__(self, scratch: Path, server: Server) -> None:
         super().__init__(scratch, server)
@@ -158,7 +158,7 @@ class RunDiskFull(Fault):
     promise: ClassVar[str] = "one message with the remedy, no traceback, nothing half-done; with space the same student"
     unit: ClassVar[str] = "disks"
     small: ClassVar[int] = 3
-    full: ClassVar[int] = 80
+    full: ClassVar[int] = 24
 
     def __init__(self, scratch: Path, server: Server) -> None:
         super().__init__(scratch, server)
@@ -216,7 +216,7 @@ class LiveTeacher(Fault):
     )
     unit: ClassVar[str] = "pairs"
     small: ClassVar[int] = 4
-    full: ClassVar[int] = 100
+    full: ClassVar[int] = 24
 
     def trial(self, draw: random.Random) -> Trial:
         out = Trial()
@@ -255,7 +255,7 @@ class ChangedWhileRun(Fault):
     promise: ClassVar[str] = "a teacher or source replaced while a stage uses it: an error, and nothing of it is kept"
     unit: ClassVar[str] = "changes"
     small: ClassVar[int] = 2
-    full: ClassVar[int] = 40
+    full: ClassVar[int] = 20
 
     def trial(self, draw: random.Random) -> Trial:
         out = Trial()
