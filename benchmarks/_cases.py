@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from _measure import KEPT
 from pydantic import TypeAdapter
@@ -149,7 +148,7 @@ class Case:
         return Fit(
             module=new.module, preprocess=new.preprocess, task=ImageClassificationSpec(), train=dataset.splits["train"],
             validation=dataset.splits["validation"], classes=dataset.classes,
-            rows=np.arange(len(dataset.splits["train"]), dtype=np.int64),
+            rows=None,
             objectives=self.objectives() if store is not None else [HardLabelSpec()], training=self.training(),
             augment=self.ops(), num_steps=steps, evaluate_every=every or steps, seed=0, augment_seed=0, work=work,
             name=self.name, fingerprint={}, num_views=self.views, store=store,

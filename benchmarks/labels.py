@@ -175,7 +175,7 @@ def train(rows: int, classes: int, steps: int, folder: Path) -> dict[str, int]:
         trainer = Trainer(
             Fit(
                 module=new.module, preprocess=new.preprocess, task=ImageClassificationSpec(), train=split, validation=empty,
-                classes=[str(i) for i in range(classes)], rows=np.arange(rows, dtype=np.int64),
+                classes=[str(i) for i in range(classes)], rows=None,
                 objectives=[SoftLabelSpec()], training=TrainSpec(batch_size=BATCH), augment=(), num_steps=steps,
                 evaluate_every=steps, seed=0, augment_seed=0, work=Path(work), name="memory", fingerprint={}, num_views=1,
                 store=LabelStore.open(folder / f"store-{rows}-{classes}"),
@@ -233,7 +233,7 @@ def memory_part(f: dict[str, Any]) -> str:
         "## Memory against rows\n\nA fresh process that trains 200 steps on 8 by 8 pictures with an int8-affine store, K = 10. "
         f"RssAnon, at the end, grows by {measure.shown(more, 1)} bytes a row: "
         + measure.verdict(more["low"] <= ROW_LIMIT, f"at most {ROW_LIMIT:g}, within the interval", f"{more['value']:.1f}")
-        + ". Those are the order of a pass and the rows it is drawn from, 8 bytes each. VmHWM counts mapped pages of the files "
+        + ". That is the order of a pass, 8 bytes a row, and what is left of drawing it. VmHWM counts mapped pages of the files "
         "that were touched, which the kernel takes back when it needs them.\n\n"
         + measure.table(["rows", "RssAnon, MB", "VmHWM, MB"], rows)
     )  # fmt: skip

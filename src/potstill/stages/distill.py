@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from potstill.core import rng
@@ -89,7 +87,7 @@ class DistillStage(StageSpec):
                 train=train,
                 validation=dataset.splits["validation"],
                 classes=dataset.classes,
-                rows=self._rows(train),
+                rows=labelled_rows(train) if self.rows == "labelled" else None,
                 objectives=self.objectives,
                 training=self.training,
                 augment=self.augment,
@@ -118,11 +116,6 @@ class DistillStage(StageSpec):
                 "file_bytes": (context.work / "student.safetensors").stat().st_size,
             }
         return facts
-
-    def _rows(self, train: Any) -> NDArray[np.int64]:
-        if self.rows == "labelled":
-            return labelled_rows(train)
-        return np.arange(len(train), dtype=np.int64)
 
     def _student(self, context: StageContext, dataset: Any) -> Any:
         from potstill.models.tools.build import new_model

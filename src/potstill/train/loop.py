@@ -40,8 +40,8 @@ SHARE_EVERY = 200
 class Fit:
     """One training, whole.
 
-    `rows` are positions in `train` that are visited; a step takes `training.batch_size` of them. `num_views` None
-    draws a new view each pass; otherwise pass p reads view p mod num_views, as the store holds it.
+    `rows` are positions in `train` that are visited, None for all of them; a step takes `training.batch_size` of them.
+    `num_views` None draws a new view each pass; otherwise pass p reads view p mod num_views, as the store holds it.
     """
 
     module: nn.Module
@@ -50,7 +50,7 @@ class Fit:
     train: Split
     validation: Split
     classes: list[str]
-    rows: NDArray[np.int64]
+    rows: NDArray[np.int64] | None
     objectives: Sequence[ObjectiveSpec]
     training: TrainSpec
     augment: Sequence[AugmentSpec]
@@ -97,7 +97,9 @@ class Trainer:
         self.terms = Terms(fit.objectives, self.world)
         self.parameters = [p for p in self.module.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(fit.training, self.module.parameters())
-        self.order = Order(fit.rows, fit.training.batch_size, fit.seed, self.world.size)
+        self.order = Order(
+            len(fit.train) if fit.rows is None else fit.rows, fit.training.batch_size, fit.seed, self.world.size
+        )
         self.ema = checkpoint.module_state(self.module) if fit.training.ema else None
         self.best: dict[str, Tensor] | None = None
         self.keep_best = fit.training.keep == "best" or fit.training.patience is not None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,28 +19,30 @@ class Order:
     """Passes over `rows` in a new order each time; every row once a pass, in the batches of `steps_per_pass`.
 
     Args:
-        rows: positions in the training split that this training may visit.
+        rows: positions in the training split that this training may visit; a number means as many, from the first on.
         batch_size: rows a step, over all processes.
         seed: of the order.
         world_size: processes that share each batch.
     """
 
-    def __init__(self, rows: NDArray[np.int64], batch_size: int, seed: int, world_size: int = 1) -> None:
-        self._rows = rows
+    def __init__(self, rows: NDArray[np.int64] | int, batch_size: int, seed: int, world_size: int = 1) -> None:
+        self._rows = None if isinstance(rows, int) else rows
+        self._num = rows if isinstance(rows, int) else len(rows)
         self._batch_size = batch_size
         self._seed = rng.seed_of(seed, "order")
-        self.steps_per_pass = steps_per_pass(len(rows), batch_size, world_size)
+        self.steps_per_pass = steps_per_pass(self._num, batch_size, world_size)
         self._pass = -1
-        self._shuffled: NDArray[Any] = rows
-        self._kept = np.uint32 if rows.max(initial=0) < 1 << 32 else np.int64  # 4 bytes a row where they will do
+        self._shuffled: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     def at(self, step: int) -> tuple[int, NDArray[np.int64]]:
         """Return (pass number, rows [B] int64) of a step."""
         number, index = divmod(step, self.steps_per_pass)
         if number != self._pass:
-            self._shuffled = self._rows[:0]  # the old order is let go first
-            order = rng.permutation(self._seed, number, len(self._rows))
-            self._shuffled = self._rows.take(order, out=order, mode="clip").astype(self._kept)
+            self._shuffled = self._shuffled[:0].copy()  # the old order is let go first: 8 bytes a row
+            order = rng.permutation(self._seed, number, self._num)
+            if self._rows is not None:
+                self._rows.take(order, out=order, mode="clip")  # in its own place: 8 bytes a row less
+            self._shuffled = order
             self._pass = number
         stop = None if index == self.steps_per_pass - 1 else (index + 1) * self._batch_size
-        return number, self._shuffled[index * self._batch_size : stop].astype(np.int64)
+        return number, self._shuffled[index * self._batch_size : stop]

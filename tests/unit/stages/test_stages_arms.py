@@ -35,6 +35,7 @@ from potstill.testing import tiny
 from potstill.testing.modules import plain
 from potstill.train import loop
 from potstill.train.loop import Fit
+from potstill.train.order import Order
 
 NUM, LABELLED, EPOCHS, BATCH = 330, 60, 3, 25
 STUDENT = DsCnnSpec(width=4, depth=1, downsample=1)
@@ -131,7 +132,8 @@ def test_each_arm_sees_its_own_rows_and_labels(
     assert tuple(fit.objectives) == objectives
     known = np.flatnonzero(fit.train.labelled)
     assert len(known) + len(fit.validation) == LABELLED
-    assert fit.rows.tolist() == (known.tolist() if rows == "labelled" else list(range(len(fit.train))))
+    visited = np.sort(Order(len(fit.train) if fit.rows is None else fit.rows, len(fit.train), 0).at(0)[1])
+    assert visited.tolist() == (known.tolist() if rows == "labelled" else list(range(len(fit.train))))
     assert not fit.reveal, "hidden labels stay hidden"
     assert (fit.store is not None) == reads and fit.num_views == (2 if reads else None)
 

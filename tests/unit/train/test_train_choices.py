@@ -182,6 +182,8 @@ def test_the_log_has_each_terms_mean_over_its_own_rows(tmp_path: Path) -> None:
         pixels = torch.from_numpy(TRAIN.images.copy()).permute(0, 3, 1, 2).float().mul(1 / 255)
         z = torch.log_softmax(fit.module(fit.preprocess(pixels)), dim=1).numpy()
     order = Order(np.arange(90), 16, 3)
+    everyone = Order(90, 16, 3)
+    assert all(np.array_equal(order.at(i)[1], everyone.at(i)[1]) for i in range(2 * order.steps_per_pass))
     taught = tiny.logits(90, 10, seed=8).argmax(1)
     for record in logs.read(tmp_path / "log.jsonl"):
         rows = np.concatenate([order.at(step)[1] for step in range(record["step"] - 5, record["step"])])
