@@ -20,7 +20,9 @@ class Needs:
     """What an objective reads; decides what the store must hold and what is captured."""
 
     labels: bool = False
-    """Reads the hard labels; rows without one carry no such term."""
+    """Reads the hard labels; rows without one carry no such term, unless `labels_optional`."""
+    labels_optional: bool = False
+    """Rows without a label have the term too, with something of the teacher's in the label's place."""
     teacher: Literal["nothing", "logits", "probabilities", "either"] = "nothing"
     """What it reads of the teacher; a teacher that gives probabilities has no logits."""
     temperatures: tuple[float, ...] | None = ()
@@ -72,6 +74,8 @@ class ObjectiveSpec(Spec, ABC):
     """The paper, with its identifier."""
     dense: ClassVar[bool] = False
     """Reads every class as it was: codecs that keep only some of them will not do."""
+    relational: ClassVar[bool] = False
+    """A row's loss depends on the other rows of its process's batch; only the mean over rows means something."""
 
     kind: str
     weight: Scheduled = Field(default=1.0)
@@ -87,6 +91,10 @@ class ObjectiveSpec(Spec, ABC):
     @abstractmethod
     def needs(self) -> Needs:
         """Return what this objective reads."""
+
+    def refuses(self, num_classes: int) -> str | None:
+        """Return why this objective cannot teach a task of so many classes, with the remedy; None where it can."""
+        return None
 
     @abstractmethod
     def loss(self, x: LossInputs) -> Tensor:

@@ -1,11 +1,13 @@
-"""Checks that every loss makes on what it is given. Shapes: B rows, K classes."""
+"""What several losses share: checks of what they are given, and the class that stands for a row. Shapes: B rows, K classes."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from potstill.core.errors import ShapeError
+from potstill.objectives._base import LossInputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,3 +26,60 @@ def positive_temperature(where: str, temperature: float) -> None:
     """Raise ValueError unless 0 < T < inf."""
     if not 0 < temperature < math.inf:
         raise ValueError(f"{where}: temperature must be in (0, inf); got temperature={temperature}.")
+
+
+def weights_in_bounds(where: str, **weights: float) -> None:
+    """Raise ValueError unless each is in [0, inf) and one is above 0."""
+    if not all(0 <= value < math.inf for value in weights.values()) or not any(weights.values()):
+        raise ValueError(
+            f"{where}: {' and '.join(weights)} must be in [0, inf) and not all 0; got "
+            f"{', '.join(f'{name}={value}' for name, value in weights.items())}."
+        )
+
+
+def enough_classes(where: str, num_classes: int, why: str | None) -> None:
+    """Raise ShapeError unless `why`, what speaks against so many classes, is None."""
+    if why is not None:
+        raise ShapeError(f"{where}: must have three classes or more; got {num_classes}. {why}.")
+
+
+def labels_or_argmax(where: str, labels_B: Tensor, teacher_BK: Tensor) -> Tensor:
+    """Return [B] int64 in 0..K-1: the label, or, where a row has none (-1), the teacher's argmax.
+
+    Raises:
+        ShapeError: the labels are not [B].
+    """
+    import torch
+
+    if labels_B.shape != teacher_BK.shape[:1]:
+        raise ShapeError(
+            f"{where}: labels must be [B], one a row of the logits; got {list(labels_B.shape)} for "
+            f"{list(teacher_BK.shape)}."
+        )
+    return torch.where(labels_B >= 0, labels_B, teacher_BK.argmax(dim=1))
+
+
+def over_labels(x: LossInputs, loss: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return [B], the loss for the labels; in a mixed batch, the losses for both pictures' labels, weighted by their shares.
+
+    A mixed row that lacks either label is given as one without (-1).
+
+    Args:
+        x: the batch.
+        loss: labels [B] -> [B].
+    """
+    import torch
+
+    if x.mix_B is None or x.partner_labels_B is None:
+        return loss(x.labels_B)
+    known = (x.labels_B >= 0) & (x.partner_labels_B >= 0)
+    own, partner = (torch.where(known, labels, -1) for labels in (x.labels_B, x.partner_labels_B))
+    return x.mix_B * loss(own) + (1 - x.mix_B) * loss(partner)
+
+
+def all_but(values_BK: Tensor, classes_B: Tensor) -> Tensor:
+    """Return [B, K-1]: each row without one of its columns, the rest in order."""
+    import torch
+
+    column = torch.arange(values_BK.shape[1] - 1, device=values_BK.device)
+    return values_BK.gather(1, column + (column >= classes_B[:, None]).long())

@@ -8,7 +8,7 @@ from pydantic import field_validator
 
 from potstill.core.errors import StoreError
 from potstill.objectives._base import LossInputs, Needs, ObjectiveSpec, registry
-from potstill.objectives._checks import positive_temperature, same_shape
+from potstill.objectives._checks import enough_classes, positive_temperature, same_shape
 from potstill.schedules import Scheduled, levels_of, lowest, value_at
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def soft_label(
         distributions match.
 
     Raises:
-        ShapeError: shapes differ.
+        ShapeError: shapes differ, or two classes are to be standardised.
         ValueError: temperature is out of bounds.
 
     Reference:
@@ -48,6 +48,7 @@ def soft_label(
     teacher_BK = teacher_logits_BK.detach()
     student_BK = student_logits_BK
     if standardize:
+        enough_classes("soft_label", student_BK.shape[1], _why(student_BK.shape[1]))
         student_BK, teacher_BK = standardized(student_BK), standardized(teacher_BK)
     log_p = torch.log_softmax(teacher_BK / temperature, dim=1)
     log_q = torch.log_softmax(student_BK / temperature, dim=1)
@@ -59,6 +60,12 @@ def standardized(logits_BK: Tensor) -> Tensor:
     centred = logits_BK - logits_BK.mean(dim=1, keepdim=True)
     std = centred.square().mean(dim=1, keepdim=True).clamp(min=STD_FLOOR**2).sqrt()
     return centred / std
+
+
+def _why(num_classes: int) -> str | None:
+    if num_classes > 2:
+        return None
+    return "Two logits brought to standard deviation 1 are 1 and -1 whatever they were. Set standardize: false"
 
 
 def soft_probability(student_logits_BK: Tensor, teacher_probabilities_BK: Tensor) -> Tensor:
@@ -109,6 +116,9 @@ class SoftLabelSpec(ObjectiveSpec):
             return Needs(teacher="either", temperatures=(1.0,))
         return Needs(teacher="logits", temperatures=temperatures, standardized=self.standardize)
 
+    def refuses(self, num_classes: int) -> str | None:
+        return _why(num_classes) if self.standardize else None
+
     def loss(self, x: LossInputs) -> Tensor:
         if x.teacher is None:
             raise StoreError("soft-label: needs the teacher's outputs; this training has none.")
@@ -116,7 +126,9 @@ class SoftLabelSpec(ObjectiveSpec):
             return soft_probability(x.logits_BK, x.teacher.probabilities())
         temperature = value_at(self.temperature, x.progress)
         teacher_BK = x.teacher.logits(temperature, self.standardize)
-        if self.standardize:  # the store gives standardised rows: only the student's remain to be brought there
+        if self.standardize:
+            enough_classes("soft-label", x.logits_BK.shape[1], _why(x.logits_BK.shape[1]))
+            # The store gives standardised rows: only the student's remain to be brought there.
             return soft_label(standardized(x.logits_BK), teacher_BK, temperature)
         return soft_label(x.logits_BK, teacher_BK, temperature)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,7 +28,8 @@ _PROGRESS = (0.0, 0.3, 1.0)
 
 
 def check_objective(spec: ObjectiveSpec) -> None:
-    """Check that an objective is a per-example loss that moves the student alone, towards what it is taught.
+    """Check that an objective is a loss, of each row alone unless it says otherwise, that moves the student alone, towards
+    what it is taught.
 
     It is tried with every output of a teacher and every codec that its `needs()` accept, with and without labels and
     mixup, at extreme logits, and against finite differences.
@@ -57,15 +59,17 @@ def check_objective(spec: ObjectiveSpec) -> None:
         _check_extremes(claims, spec, x)
         _check_readings(claims, spec, x)
     _check_refusals(claims, spec)
+    _check_classes(claims, spec)
     _check_codecs(claims, spec)
 
 
-def _batches(needs: Needs) -> Iterator[LossInputs]:
+def _batches(needs: Needs, num_classes: int = _K) -> Iterator[LossInputs]:
     """Yield a batch for each output that a teacher may give, or one without a teacher."""
     import torch
 
-    student, labels = torch.from_numpy(tiny.logits(len(_LABELS), _K, seed=1)), torch.tensor(_LABELS)
-    values = torch.from_numpy(tiny.logits(len(_LABELS), _K, seed=2))
+    student = torch.from_numpy(tiny.logits(len(_LABELS), num_classes, seed=1))
+    labels = torch.tensor([min(label, num_classes - 1) for label in _LABELS])
+    values = torch.from_numpy(tiny.logits(len(_LABELS), num_classes, seed=2))
     teachers: list[Any] = [None] if needs.teacher == "nothing" else []
     if needs.teacher in ("logits", "either"):
         teachers.append(tiny.Rows(values))
@@ -106,6 +110,11 @@ def _check_rows(claims: Claims, spec: ObjectiveSpec, x: LossInputs) -> None:
 
     loss, order = _total(spec, x), torch.from_numpy(np.random.default_rng(0).permutation(len(_LABELS)))
     claims.close(_total(spec, _picked(x, order)), loss[order], "a row's loss must move with the row")
+    if spec.relational:
+        half = _total(spec, _picked(x, order[:6]))
+        claims.finite(_total(spec, _picked(x, order[:1])), "must be finite for a batch of one row")
+        claims.that(bool((half != loss[order[:6]]).any()), "must depend on the batch: it says that it is relational")
+        return
     for i in (0, 2, 3):
         claims.close(
             _total(spec, _picked(x, order[i : i + 1])), loss[order[i : i + 1]], "a row's loss must be its own alone"
@@ -149,16 +158,25 @@ def _check_gradient(claims: Claims, spec: ObjectiveSpec, x: LossInputs) -> None:
 
 
 def _check_labels(claims: Claims, spec: ObjectiveSpec, x: LossInputs) -> None:
-    """Rows without a label: no term where labels are read, no difference where they are not."""
+    """Rows without a label: no term where labels are read, unless they are optional; no difference where they are not."""
     import torch
 
     other = replace(x, labels_B=torch.where(x.labels_B >= 0, (x.labels_B + 1) % _K, x.labels_B))
     none = replace(x, labels_B=torch.full_like(x.labels_B, -1))
-    loss, known = _total(spec, x), x.labels_B >= 0
-    if not spec.needs().labels:
+    loss, known, needs = _total(spec, x), x.labels_B >= 0, spec.needs()
+    claims.that(needs.labels or not needs.labels_optional, "labels_optional must come with labels in needs()")
+    if not needs.labels:
         claims.equal(_total(spec, none), loss, "must not read labels, as needs() says")
         return
     mask = spec.mask(x)
+    if needs.labels_optional:
+        claims.that(mask is None, "must keep rows without a label: needs() says that labels are optional")
+        claims.equal(_total(spec, other)[~known], loss[~known], "a row without a label must not read another's")
+        claims.that(bool((_total(spec, other)[known] != loss[known]).all()), "must read the labels, as needs() says")
+        claims.that(
+            bool((_total(spec, none) != 0).all()), "must have the term on rows without a label, as needs() says"
+        )
+        return
     claims.that(mask is not None, "must mask rows without a label: it reads labels")
     assert mask is not None
     claims.equal(mask > 0, known, "mask must be 1 where a row has a label and 0 elsewhere")
@@ -183,6 +201,12 @@ def _check_mixup(claims: Claims, spec: ObjectiveSpec, x: LossInputs) -> None:
     )
     whole = replace(mixed, mix_B=torch.ones_like(share))
     claims.close(_total(spec, whole)[both], _total(spec, x)[both], "must be the plain loss where nothing is mixed in")
+    if spec.needs().labels_optional:
+        unlabelled = _total(spec, replace(x, labels_B=torch.full_like(partner, -1)))
+        claims.equal(
+            _total(spec, mixed)[~both], unlabelled[~both], "a mixed row that lacks a label must be as one without any"
+        )
+        return
     mask = spec.mask(mixed)
     assert mask is not None
     claims.equal(mask > 0, both, "mask must need both labels of a mixed row")
@@ -252,6 +276,24 @@ def _check_refusals(claims: Claims, spec: ObjectiveSpec) -> None:
         claims.refuses(
             lambda: spec.loss(replace(x, teacher=teacher)), PotstillError, "must refuse a teacher's probabilities"
         )
+
+
+def _check_classes(claims: Claims, spec: ObjectiveSpec) -> None:
+    """What it says of the number of classes must be so: refused with a reason, or a loss that moves the student."""
+    for num in (2, 3, _K):
+        why = spec.refuses(num)
+        claims.that(why is None or bool(why.strip()), "must say why it refuses so many classes", classes=num)
+        for x in _batches(spec.needs(), num):
+            if why is not None:
+                claims.refuses(
+                    functools.partial(spec.loss, x), PotstillError, f"must raise for {num} classes, which it refuses"
+                )
+                continue
+            student = x.logits_BK.requires_grad_()
+            _total(spec, x).sum().backward()  # type: ignore[no-untyped-call]
+            moved = student.grad is not None and float(student.grad.abs().max()) > 1e-5
+            claims.that(moved, f"must move the student with {num} classes, or refuse them")
+    claims.that(spec.refuses(_K) is None, "must not refuse twenty classes")
 
 
 def _check_codecs(claims: Claims, spec: ObjectiveSpec) -> None:
