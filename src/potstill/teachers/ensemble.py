@@ -1,4 +1,4 @@
-"""Several teachers as one. Shapes: B rows, K classes."""
+"""Several teachers as one. Shapes: M members, B rows, K classes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ from potstill.core.errors import TeacherError
 from potstill.models import ModelIO
 from potstill.teachers._base import Labeller, OutputKind, TeacherContext, TeacherSpec, registry
 
+Weighting = Literal["fixed", "entropy"]
+
 _TWO = ({"kind": "train", "model": {"kind": "ds-cnn"}}, {"kind": "train", "model": {"kind": "resnet", "depth": 8}})
 
 
 @registry.register
 class EnsembleSpec(TeacherSpec):
-    """The weighted mean of several teachers of any kind."""
+    """The weighted mean of several teachers of any kind, with the same weights for every row or with each row's own."""
 
     kind: Literal["ensemble"] = "ensemble"
     members: tuple[SerializeAsAny[TeacherSpec], ...] = Field(min_length=2, examples=[_TWO])
     """Teacher sections."""
     weights: tuple[float, ...] | None = None
     """One >= 0 a member; None weighs them alike."""
+    weighting: Weighting = "fixed"
+    """fixed: `weights` for every row; entropy: for each row, the surer a member is the more it weighs, times `weights`."""
     average: OutputKind = "probabilities"
     """What is averaged: probabilities always work; logits keep objectives that need them."""
 
@@ -65,7 +69,7 @@ class EnsembleSpec(TeacherSpec):
 
     def load(self, folder: Path, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:
         loaded = [m.load(folder / f"member-{i}", io, mean, std) for i, m in enumerate(self.members)]
-        return EnsembleLabeller(loaded, self.weights or (1.0,) * len(loaded), self.average)
+        return EnsembleLabeller(loaded, self.weights or (1.0,) * len(loaded), self.average, self.weighting)
 
     def fits(self) -> bool:
         return any(m.fits() for m in self.members)
@@ -79,27 +83,71 @@ class EnsembleSpec(TeacherSpec):
 
 
 class EnsembleLabeller:
-    """The weighted mean of labellers."""
+    """The weighted mean of labellers.
 
-    def __init__(self, members: Sequence[Labeller], weights: Sequence[float], average: OutputKind) -> None:
+    Args:
+        members: at least two, of the same classes.
+        weights: one >= 0 a member, not all 0.
+        average: what is averaged.
+        weighting: whether rows have weights of their own; these come from each member's probabilities at T = 1.
+    """
+
+    def __init__(
+        self, members: Sequence[Labeller], weights: Sequence[float], average: OutputKind, weighting: Weighting = "fixed"
+    ) -> None:
         if average == "logits" and any(m.output != "logits" for m in members):
             raise TeacherError("teacher.average: must be probabilities where a member gives probabilities; got logits.")
         self.members = list(members)
         self.num_classes = members[0].num_classes
         self.output: OutputKind = average
+        self.weighting: Weighting = weighting
         total = float(sum(weights))
-        self._weights = [w / total for w in weights]
+        self._weights = np.array([w / total for w in weights])
 
     def __call__(self, pixels_BCHW: NDArray[Any]) -> NDArray[Any]:
         """Return [B, K] float32."""
-        outputs = []
-        for member in self.members:
-            out = member(pixels_BCHW)
-            if self.output == "probabilities" and member.output == "logits":
-                exp = np.exp(out - out.max(axis=1, keepdims=True))
-                out = exp / exp.sum(axis=1, keepdims=True)
-            outputs.append(out)
-        if len({o.shape for o in outputs}) != 1:
-            raise TeacherError(f"teacher.members: must give alike outputs; got {[list(o.shape) for o in outputs]}.")
-        mean: NDArray[Any] = np.einsum("m,mbk->bk", np.array(self._weights), np.stack(outputs).astype(np.float64))
+        given = [member(pixels_BCHW) for member in self.members]
+        if len({o.shape for o in given}) != 1:
+            raise TeacherError(f"teacher.members: must give alike outputs; got {[list(o.shape) for o in given]}.")
+        shares = given
+        if self.output == "probabilities" or self.weighting == "entropy":
+            shares = [
+                _softmax(out) if m.output == "logits" else out for m, out in zip(self.members, given, strict=True)
+            ]
+        averaged = np.stack(given if self.output == "logits" else shares).astype(np.float64)
+        if self.weighting == "fixed":
+            mean: NDArray[Any] = np.einsum("m,mbk->bk", self._weights, averaged)
+        else:
+            weights_MB = self._weights[:, None] * confidence(np.stack(shares))
+            mean = np.einsum("mb,mbk->bk", weights_MB / weights_MB.sum(axis=0), averaged)
         return mean.astype(np.float32)
+
+
+def confidence(probabilities_MBK: NDArray[Any]) -> NDArray[Any]:
+    """Return each member's weight in each row: the surer it is of the row beside the others, the more.
+
+    With H_m the entropy of member m's distribution: w_m = (1 - exp(H_m) / sum over n of exp(H_n)) / (M - 1).
+
+    Args:
+        probabilities_MBK: [M, B, K], M >= 2, rows summing to 1; 0 ln 0 counts as 0.
+
+    Returns:
+        [M, B] float64, adding up to 1 over members, each in [0, 1 / (M - 1)]; 1 / M where all are equally sure.
+
+    Reference:
+        Zhang et al. 2022, arXiv:2201.00007 (CA-MKD), the weights of the predictions. Departs: the entropy, as in Kwon et al.
+        2020 (ICASSP, 10.1109/ICASSP40776.2020.9054698), stands for the cross-entropy with the label. A labeller sees no
+        labels: weights made of those that are hidden from the student would pass them on. A member that is sure and wrong
+        weighs the most.
+    """
+    p = probabilities_MBK.astype(np.float64)
+    entropy_MB = -(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=2)
+    exp = np.exp(entropy_MB - entropy_MB.max(axis=0))
+    weights: NDArray[Any] = (1 - exp / exp.sum(axis=0)) / (len(p) - 1)
+    return weights
+
+
+def _softmax(logits_BK: NDArray[Any]) -> NDArray[Any]:
+    exp = np.exp(logits_BK - logits_BK.max(axis=1, keepdims=True))
+    found: NDArray[Any] = exp / exp.sum(axis=1, keepdims=True)
+    return found
