@@ -22,10 +22,14 @@ from potstill.models.ds_cnn import DsCnnSpec
 from potstill.models.tools.build import NewModel, new_model
 from potstill.models.torch_module import TorchModuleSpec
 from potstill.objectives import ObjectiveSpec
+from potstill.objectives.dist import DistSpec
+from potstill.objectives.dkd import DkdSpec
 from potstill.objectives.hard_label import HardLabelSpec
 from potstill.objectives.hard_pseudo_label import HardPseudoLabelSpec
 from potstill.objectives.logit_mse import LogitMseSpec
+from potstill.objectives.nkd import NkdSpec
 from potstill.objectives.soft_label import SoftLabelSpec
+from potstill.objectives.wttm import WttmSpec
 from potstill.schedules.linear import LinearSpec
 from potstill.schedules.training import TrainSpec
 from potstill.tasks.image_classification import ImageClassificationSpec
@@ -160,6 +164,42 @@ def standardised(z: Tensor, t: Tensor, labels: Tensor, progress: float) -> Tenso
     return soft(2.0)(z, t, labels, progress)
 
 
+def targets(t: Tensor, labels: Tensor) -> Tensor:
+    """Return [B, K] bool, true at the label; at the teacher's argmax where a row has none."""
+    return F.one_hot(torch.where(labels < 0, t.argmax(1), labels), t.shape[1]).bool()
+
+
+def decoupled(z: Tensor, t: Tensor, labels: Tensor, progress: float) -> Tensor:
+    """alpha 1, beta 8, T 4, warmed up over the first twelfth."""
+    hot = targets(t, labels)
+    p, q = F.softmax(t / 4, dim=1), F.softmax(z / 4, dim=1)
+    pairs = [torch.stack([v[hot], 1 - v[hot]], dim=1) for v in (p, q)]
+    others = [v[~hot].reshape(len(v), -1) / (1 - v[hot])[:, None] for v in (p, q)]
+    parts = [F.kl_div(b.log(), a, reduction="batchmean") for a, b in (pairs, others)]
+    return min(1.0, 12 * progress) * 16 * (parts[0] + 8 * parts[1])
+
+
+def normalised(z: Tensor, t: Tensor, labels: Tensor, progress: float) -> Tensor:
+    hot = targets(t, labels)
+    first = -F.softmax(t, dim=1)[hot] * F.log_softmax(z, dim=1)[hot]
+    return first.mean() + 1.5 * F.cross_entropy(
+        z[~hot].reshape(len(z), -1), F.softmax(t[~hot].reshape(len(t), -1), dim=1)
+    )
+
+
+def correlated(z: Tensor, t: Tensor, labels: Tensor, progress: float) -> Tensor:
+    """Pearson's correlation as torch computes it: of the rows of a matrix of two."""
+    p, q = F.softmax(t, dim=1), F.softmax(z, dim=1)
+    rows, columns = (torch.stack([torch.corrcoef(torch.stack(ab))[0, 1] for ab in pairs])
+                     for pairs in (zip(p, q, strict=True), zip(p.T, q.T, strict=True)))  # fmt: skip
+    return 2 - rows.mean() - columns.mean()
+
+
+def transformed(z: Tensor, t: Tensor, labels: Tensor, progress: float) -> Tensor:
+    power = F.softmax(t, dim=1) ** 0.25
+    return (power * (power / power.sum(1, keepdim=True)).log() - power * F.log_softmax(z, dim=1)).sum() / len(z)
+
+
 def falling(z: Tensor, t: Tensor, labels: Tensor, progress: float) -> Tensor:
     return (0.2 + 0.6 * progress) * hard(z, t, labels, progress) + 0.5 * soft(6 - 4 * progress)(z, t, labels, progress)
 
@@ -178,6 +218,10 @@ CASES: dict[str, tuple[list[ObjectiveSpec], dict[str, Any], Bare]] = {
     "standardised": ([SoftLabelSpec(temperature=2.0, standardize=True)], {}, Bare(standardised)),
     "logit-mse": ([LogitMseSpec()], {}, Bare(lambda z, t, y, p: 0.5 * F.mse_loss(z, t, reduction="sum") / len(z))),
     "pseudo-label": ([HardPseudoLabelSpec()], {}, Bare(lambda z, t, y, p: F.cross_entropy(z, t.argmax(1)))),
+    "dkd": ([DkdSpec()], {"learning_rate": 0.002}, Bare(decoupled, lr=0.002)),
+    "nkd": ([NkdSpec()], {}, Bare(normalised)),
+    "dist": ([DistSpec()], {}, Bare(correlated)),
+    "wttm": ([WttmSpec()], {}, Bare(transformed)),
     "falling": (
         [HardLabelSpec(weight=LinearSpec(start=0.2, end=0.8)), SoftLabelSpec(weight=0.5, temperature=LinearSpec(start=6, end=2))],
         {}, Bare(falling),
