@@ -18,7 +18,7 @@ from potstill.objectives._checks import (
     weights_in_bounds,
 )
 from potstill.schedules import Scheduled
-from potstill.schedules.warm_up import WarmUpSpec
+from potstill.schedules.linear import LinearSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,8 +92,8 @@ class DkdSpec(ObjectiveSpec):
     reference: ClassVar[str] = "Zhao et al. 2022, arXiv:2203.08679"
     dense: ClassVar[bool] = True
     kind: Literal["dkd"] = "dkd"
-    weight: Scheduled = Field(default=WarmUpSpec(value=1.0, over=1 / 12))
-    """Multiplier of this term, >= 0. The paper's warm-up is the default: 20 of 240 epochs; a plain number has none."""
+    weight: Scheduled = Field(default=LinearSpec(start=0.05, end=1.0, until=1 / 12))
+    """Multiplier of this term, >= 0. The default is the authors' warm-up, 1/20 to 1 over 20 of 240 epochs; a number has none."""
     alpha: float = Field(default=1.0, ge=0)
     """Weight of the target's part, dimensionless."""
     beta: float = Field(default=8.0, ge=0)

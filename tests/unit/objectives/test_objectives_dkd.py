@@ -18,7 +18,7 @@ from potstill.objectives import Needs
 from potstill.objectives.dkd import DkdSpec, dkd
 from potstill.objectives.soft_label import soft_label
 from potstill.schedules import value_at
-from potstill.schedules.warm_up import WarmUpSpec
+from potstill.schedules.linear import LinearSpec
 
 LABELS = [0, 3, -1, 2, -1, 1]
 
@@ -196,11 +196,11 @@ def test_mixed_rows_have_both_targets(logits: Any, batch: Any, asked_teacher: An
     np.testing.assert_allclose(DkdSpec().loss(x).numpy(), share * own + (1 - share) * other, rtol=1e-9)
 
 
-def test_the_papers_warm_up_is_the_default() -> None:
-    """20 of 240 epochs, from 0."""
+def test_the_authors_warm_up_is_the_default() -> None:
+    """Over 20 of 240 epochs, the first at 1/20: never 0, so that a first batch without labels still teaches."""
     weight = DkdSpec().weight
-    assert [value_at(weight, epoch / 240) for epoch in (0, 10, 20, 240)] == pytest.approx([0, 0.5, 1, 1])
-    assert DkdSpec.model_validate({"kind": "dkd"}).weight == WarmUpSpec(value=1.0, over=1 / 12)
+    assert [value_at(weight, epoch / 240) for epoch in (0, 10, 20, 240)] == pytest.approx([0.05, 0.525, 1, 1])
+    assert DkdSpec.model_validate({"kind": "dkd"}).weight == LinearSpec(start=0.05, end=1, until=1 / 12)
     assert DkdSpec(weight=0.5).weight == 0.5
 
 
