@@ -50,7 +50,7 @@ def dkd(
         ValueError: a weight or the temperature is out of bounds.
 
     Reference:
-        Zhao et al. 2022, arXiv:2203.08679, eq. 7 (times T², as in the authors' code). Departs: the paper has a label for
+        Zhao et al. 2022, arXiv:2203.08679, the DKD loss (times T², as in the authors' code). Departs: the paper has a label for
         every row.
     """
     import torch
