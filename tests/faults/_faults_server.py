@@ -169,10 +169,12 @@ def _look(job: dict[str, Any], pid: int, pidfd: int, reading: int, started: floa
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        return {"code": code, "value": None, "killed": code == -9 and kill_at <= limit_at, "late": limit_at < kill_at}
-    _, status = os.waitpid(pid, 0)
-    code = os.waitstatus_to_exitcode(status)
-    text = os.read(reading, 1 << 20)
+        if code == -9:
+            return {"code": code, "value": None, "killed": kill_at <= limit_at, "late": limit_at < kill_at}
+    else:
+        _, status = os.waitpid(pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+    text = os.read(reading, 1 << 20)  # also of one that ended in the instant before it was to be killed
     return {"code": code, "value": json.loads(text) if text else None, "killed": code == -9, "late": False}
 
 
