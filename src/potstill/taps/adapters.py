@@ -116,12 +116,13 @@ def join(student: Shape, teacher: Shape, joins: Joins, where: str) -> Joint:
     says: list[str] = []
     shapes = [student, teacher]
     kinds = {len(student), len(teacher)}
+    squares = kinds == {2} and student[0] != teacher[0] and _side(student) and _side(teacher)
     for i, (who, shape) in enumerate((("student", student), ("teacher", teacher))):
         if 1 in kinds and len(shape) > 1:
             parts[i].append(Average())
             shapes[i] = shape[:1] if len(shape) == 3 else shape[1:]
             says.append(f"the {who}'s mean over positions")
-        elif len(shape) == 2 and (3 in kinds or (shape[0] != shapes[1 - i][0] and _side(student) and _side(teacher))):
+        elif len(shape) == 2 and (3 in kinds or squares):
             side = _side(shape)
             if not side:
                 raise _impossible(student, teacher, where, f"{shape[0]} tokens are no square, nor one and a class token: "
