@@ -41,6 +41,7 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         spread=_spread_chart(results),
         many_seeds=len(_first(results.get("arms")).get("seeds") or []) > 1,
         steps=_steps(results),
+        taps=_taps(results),
         curves=_curves(results),
         terms=_terms(results),
         per_class=_per_class(results),
@@ -140,6 +141,13 @@ def _spread_chart(results: dict[str, Any]) -> str:
         found = arm["accuracy"]
         rows.append(charts.Interval(arm["name"], found["value"], found["low"], found["high"], arm["per_seed"], colour))
     return charts.intervals("Test accuracy of teacher, student and controls", rows, "test accuracy", percent=True)
+
+
+def _taps(results: dict[str, Any]) -> str:
+    """Return which places in student and teacher the student's objectives compared; nothing where none read features."""
+    taps = next((a.get("taps") or {} for a in results.get("arms") or [] if not a["control"]), {})
+    found = [f"{term}: " + ", ".join(f"{p['student']} ↔ {p['teacher']}" for p in pairs) for term, pairs in taps.items()]
+    return f"Features compared, student ↔ teacher. {'; '.join(found)}." if found else ""
 
 
 def _steps(results: dict[str, Any]) -> str:
