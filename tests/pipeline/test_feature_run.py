@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,36 +23,43 @@ EDITS: list[tuple[str, Any]] = [
 ]  # fmt: skip
 
 
-def start(folder: Path, recipe: Path, cache: str) -> subprocess.Popen[str]:
+def start(tmp_path: Path, recipe: Path, out: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "potstill", "run", str(recipe), "--out", str(folder), "--threads", "1", "--json"],
-        cwd=folder.parent, env={**os.environ, "POTSTILL_CACHE": str(folder.parent / cache)}, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "potstill", "run", str(recipe), "--out", out, "--threads", "1", "--json"],
+        cwd=tmp_path, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    said = process.communicate(timeout=250)[1]
+    assert process.returncode == 0, said
 
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_killed_while_the_student_trains_it_resumes_to_the_same_bits(tmp_path: Path, write: Any) -> None:
-    recipe = write(*EDITS, ("export", []), ("controls", []), name="parts.yaml")
-    whole, parts = start(tmp_path / "whole", write(*EDITS), "a"), start(tmp_path / "parts", recipe, "b")
-    assert parts.stderr is not None
-    for line in parts.stderr:
+def test_killed_while_the_student_trains_it_resumes_to_the_same_bits(tmp_path: Path, write: Any, cache: Path) -> None:
+    recipe = write(*EDITS)
+    stopped = start(tmp_path, recipe, "parts")
+    assert stopped.stderr is not None
+    for line in stopped.stderr:
         if '"start"' in line and "steps/student" in line:
             break
     time.sleep(0.3)
-    parts.send_signal(signal.SIGINT)  # saves the step in hand
-    parts.stderr.read()
-    assert parts.wait(timeout=60) == 130
-    checkpoints = list((tmp_path / "b" / "work").rglob("checkpoint.safetensors"))
+    stopped.send_signal(signal.SIGINT)  # saves the step in hand
+    stopped.stderr.read()
+    assert stopped.wait(timeout=60) == 130
+    checkpoints = list((cache / "work").rglob("checkpoint.safetensors"))
     assert any(k.startswith("adapters/feature-l2.0.") for path in checkpoints for k in load_file(path))
-    parts = start(tmp_path / "parts", recipe, "b")
-    said = parts.communicate(timeout=200)[1], whole.communicate(timeout=200)[1]
-    assert (parts.returncode, whole.returncode) == (0, 0), said
+    finish(start(tmp_path, recipe, "parts"))
+    _check_left(tmp_path / "parts")
+    keys = json.loads((tmp_path / "parts" / "run.json").read_text())["keys"]
+    shutil.rmtree(cache / "artifacts" / keys["steps/student/seed0/1-distill"])  # trained again, in one go
+    finish(start(tmp_path, write(*EDITS, ("export", []), ("controls", []), name="alone.yaml"), "whole"))
+    again = json.loads((tmp_path / "whole" / "run.json").read_text())["keys"]
+    assert again["steps/student/seed0/1-distill"] == keys["steps/student/seed0/1-distill"]
     assert sha256(tmp_path / "parts" / "student.safetensors") == sha256(tmp_path / "whole" / "student.safetensors")
-    _check_left(tmp_path / "whole")
 
 
 def _check_left(run: Path) -> None:
