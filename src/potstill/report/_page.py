@@ -167,9 +167,10 @@ def _curves(results: dict[str, Any]) -> list[tuple[str, str]]:
     log, names = _student_log(results)
     rows = ((results.get("data") or {}).get("rows") or {}).get("validation")
     out = [(f"Validation accuracy, {rows:,} rows" if rows else "Validation accuracy", _validation_chart(results))]
+    place = "weights" if _taps(results) else "logits"
     of_one = f"student, seed {next(iter((results.get('curves') or {}).get('student') or {}), '')}"
     for field, heading in (("loss", "Loss of each term"), ("weight", "Weight of each term"),
-                           ("temperature", "Temperature"), ("share", "Share of the gradient at the logits")):  # fmt: skip
+                           ("temperature", "Temperature"), ("share", f"Share of the gradient at the {place}")):  # fmt: skip
         series = [charts.Line(n, _field(log, n, field), c) for n, c in zip(names, cycle(charts.SERIES), strict=False)]
         if field in ("loss", "share") or any(len({y for _, y in line.points}) > 1 for line in series):
             chart = charts.lines(heading, series, percent=field == "share", from_zero=True)

@@ -191,12 +191,8 @@ class Trainer:
             logits = self.module(self.preprocess(pixels))
         inputs.logits_BK = logits.float()
         total, terms = self.terms.loss(inputs, self.features.views(inputs, pixels))
-        if step == 0:
-            trained = [p for p in self.module.parameters() if p.requires_grad]
-            at, place = (trained, "weights") if self.features else ([inputs.logits_BK], "logits")
-            check_first_batch(terms, total, at, place, self.terms.warms_up, {"rows": len(pixels)})
-        if len(terms) > 1 and step % SHARE_EVERY == 0:
-            self._read_shares(terms, inputs.logits_BK)
+        if step % SHARE_EVERY == 0:
+            self._look(step, total, terms, inputs.logits_BK)
         if not math.isfinite(float(total.detach())):
             values = {name: float(term.detach()) for name, term in terms.items()}
             raise TrainingError(
@@ -221,12 +217,21 @@ class Trainer:
             return nullcontext()
         return torch.autocast(self.world.device.type, torch.bfloat16)
 
-    def _read_shares(self, terms: dict[str, Tensor], logits: Tensor) -> None:
-        shares = self.state.shares = self.terms.shares(terms, logits)
+    def _look(self, step: int, total: Tensor, terms: dict[str, Tensor], logits: Tensor) -> None:
+        """Check the first batch, and read each term's share of the gradient: at the logits, or at the student's weights
+        where a term reads its features."""
+        at, place = [logits], "logits"
+        if self.features:
+            at, place = [p for p in self.module.parameters() if p.requires_grad], "weights"
+        if step == 0:
+            check_first_batch(terms, total, at, place, self.terms.warms_up, {"rows": len(logits)})
+        if len(terms) == 1:
+            return
+        shares = self.state.shares = self.terms.shares(terms, at)
         active = [s for s in shares.values() if s > 0]
         if active and max(active) > IMBALANCE * min(active) and self.world.rank == 0:
             text = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-            self.fit.progress.event("warning", task=self.fit.name, text=f"gradient shares at the logits: {text}")
+            self.fit.progress.event("warning", task=self.fit.name, text=f"gradient shares at the {place}: {text}")
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +17,7 @@ from potstill.schedules import value_at
 from potstill.train.world import World
 
 IMBALANCE = 10.0
-"""A term whose gradient at the logits is this many times another's is worth a warning."""
+"""A term whose gradient is this many times another's is worth a warning."""
 
 
 def name_terms(objectives: Sequence[ObjectiveSpec]) -> list[str]:
@@ -64,14 +65,18 @@ class Terms:
         total = functools.reduce(operator.add, terms.values())
         return total, terms
 
-    def shares(self, terms: dict[str, Tensor], logits_BK: Tensor) -> dict[str, float]:
-        """Return each term's share of the gradient's L2 norm at the logits, [0, 1], adding up to 1. A term on features,
-        whose gradient does not pass the logits, has none."""
+    def shares(self, terms: dict[str, Tensor], at: Sequence[Tensor]) -> dict[str, float]:
+        """Return each term's share of the gradient's L2 norm, [0, 1], adding up to 1.
+
+        Args:
+            terms: each weighted term.
+            at: where the gradient is read: the logits; the student's weights where a term reads its features, since that
+                term's gradient does not pass the logits.
+        """
         norms = {}
         for name, term in terms.items():
-            gradient = torch.autograd.grad(term, logits_BK, retain_graph=True, allow_unused=True)[0]
-            if gradient is not None:
-                norms[name] = float(gradient.norm())
+            gradients = torch.autograd.grad(term, at, retain_graph=True, materialize_grads=True)
+            norms[name] = math.hypot(*(float(g.norm()) for g in gradients))
         total = sum(norms.values())
         return {name: norm / total if total > 0 else 0.0 for name, norm in norms.items()}
 

@@ -17,7 +17,6 @@ from potstill.core.progress import Progress
 from potstill.models.resnet import ResNetSpec
 from potstill.objectives.attention_transfer import AttentionTransferSpec
 from potstill.objectives.feature_l2 import FeatureL2Spec
-from potstill.objectives.hard_label import HardLabelSpec
 from potstill.objectives.rkd import RkdSpec
 from potstill.objectives.similarity_preserving import SimilarityPreservingSpec
 from potstill.objectives.soft_label import SoftLabelSpec
@@ -105,13 +104,32 @@ def test_initial_adapters_are_of_the_seed_the_term_and_the_pair(tmp_path: Path) 
     assert first == weights("again") and first[0] != weights("other", seed=4)[0] and first[0] != first[6]
 
 
-def test_shares_at_the_logits_are_of_terms_that_pass_them(tmp_path: Path) -> None:
+def test_shares_are_read_at_the_weights_where_every_term_arrives(tmp_path: Path) -> None:
+    """Against the gradients of the first step, term by term; the warning says where."""
     stream = io.StringIO()
-    specs = (SoftLabelSpec(), HardLabelSpec(weight=0.5), FeatureL2Spec(weight=1e4), RkdSpec())
-    Trainer(feature_fit(tmp_path, specs, progress=Progress("json", stream))).run()
-    shares = {name: term["share"] for name, term in logs.read(tmp_path / "log.jsonl")[0]["terms"].items()}
-    assert shares["feature-l2"] is shares["rkd"] is None
-    assert shares["soft-label"] + shares["hard-label"] == pytest.approx(1.0)
+    specs = (SoftLabelSpec(), FeatureL2Spec(weight=300.0), RkdSpec())
+    trainer = Trainer(feature_fit(tmp_path / "all", specs, progress=Progress("json", stream)))
+    norms = {}
+    for spec in specs:
+        fit = feature_fit(tmp_path / spec.kind, (spec,), store=trainer.fit.store if spec is specs[0] else None)
+        alone = Trainer(fit)
+        alone._step(0)
+        norms[spec.kind] = (
+            sum(float(p.grad.square().sum()) for p in fit.module.parameters() if p.grad is not None) ** 0.5
+        )
+    trainer.run()
+    shares = {name: term["share"] for name, term in logs.read(tmp_path / "all" / "log.jsonl")[0]["terms"].items()}
+    assert shares == pytest.approx({kind: norm / sum(norms.values()) for kind, norm in norms.items()}, rel=1e-3)
+    assert max(shares.values()) > 10 * min(shares.values())
+    events = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert any(e["event"] == "warning" and "gradient shares at the weights: soft-label" in e["text"] for e in events)
+
+
+def test_terms_that_are_balanced_are_not_warned_of(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    Trainer(
+        feature_fit(tmp_path, (FeatureL2Spec(), FeatureL2Spec()), store=None, progress=Progress("json", stream))
+    ).run()
     assert not any(json.loads(line)["event"] == "warning" for line in stream.getvalue().splitlines())
 
 
