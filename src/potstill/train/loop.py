@@ -159,7 +159,7 @@ class Trainer:
         """Return [2, C, H, W] pixels for the dry run that finds the shapes of taps; None where no term has any."""
         if all(o.needs().taps is None for o in self.fit.objectives):
             return None
-        rows = np.resize(self.fit.rows, 2)
+        rows = np.resize(np.arange(len(self.fit.train)) if self.fit.rows is None else self.fit.rows, 2)
         return make_batch(self.fit.train, rows, 0, (), 0).pixels_BCHW.to(self.world.device)
 
     def _inputs(self, step: int) -> tuple[Tensor, LossInputs]:
