@@ -79,11 +79,11 @@ def _report(recipe: Recipe, shape: DataShape) -> TapReport:
 
     pixels = torch.zeros(ROWS, shape.io.channels, shape.io.height, shape.io.width)
     new = new_model(recipe.student, shape.io, shape.mean, shape.std)
-    student = list_places(new.module, new.preprocess(pixels))
+    student = list_places(new.module, new.preprocess(pixels), "student")
     if not recipe.teacher.tappable:
         return TapReport(student, None, [])
     labeller = recipe.teacher.architecture(shape.io, shape.mean, shape.std)
-    teacher = list_places(labeller.module, labeller.preprocess(pixels))
+    teacher = list_places(labeller.module, labeller.preprocess(pixels), "teacher")
     report = TapReport(student, teacher, auto_pairs(student, teacher))
     for i, step in enumerate(recipe.steps):
         for j, objective in enumerate(getattr(step, "objectives", ())):

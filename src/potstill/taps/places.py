@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from potstill.core.errors import ShapeError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -35,7 +37,7 @@ class Place:
     """A later module writes over its output in place, so that what is captured would not be what it gave."""
 
 
-def list_places(module: nn.Module, sample_BCHW: Tensor) -> list[Place]:
+def list_places(module: nn.Module, sample_BCHW: Tensor, where: str) -> list[Place]:
     """Return the places of a model in the order in which they finish; of one that runs several times, the last.
 
     The model is run once in eval mode, without gradient. Modes, buffers and the generator's state are put back.
@@ -43,6 +45,10 @@ def list_places(module: nn.Module, sample_BCHW: Tensor) -> list[Place]:
     Args:
         module: reads `sample_BCHW`.
         sample_BCHW: [2, C, H, W], preprocessed.
+        where: names the model in errors.
+
+    Raises:
+        ShapeError: the model does not take the sample.
     """
     import torch
     from torch import nn
@@ -64,6 +70,11 @@ def list_places(module: nn.Module, sample_BCHW: Tensor) -> list[Place]:
     try:
         with _at_rest(module), torch.no_grad():
             module(sample_BCHW)
+    except RuntimeError as err:
+        raise ShapeError(
+            f"{where}: must take pixels {list(sample_BCHW.shape)} for its taps to be found; got {str(err).splitlines()[0]}. "
+            f"Set {where}.input, or mend the module."
+        ) from err
     finally:
         for handle in handles:
             handle.remove()

@@ -75,8 +75,8 @@ class Features:
             )
         self._teacher.module.to(sample.device).eval().requires_grad_(False)
         self._teacher.preprocess.to(sample.device)
-        ours = list_places(module, preprocess(sample))
-        theirs = list_places(self._teacher.module, self._teacher.preprocess(sample))
+        ours = list_places(module, preprocess(sample), "student")
+        theirs = list_places(self._teacher.module, self._teacher.preprocess(sample), "teacher")
         for term, objective in terms.items():
             taps = objective.needs().taps
             if taps is not None:

@@ -25,7 +25,7 @@ SIZE = 32
 def places(module: nn.Module | ModelSpec, size: int = SIZE) -> list[Place]:
     if isinstance(module, ModelSpec):
         module = module.build(ModelIO(num_classes=10, channels=3, height=size, width=size))
-    return list_places(module, torch.zeros(2, 3, size, size))
+    return list_places(module, torch.zeros(2, 3, size, size), "model")
 
 
 def names(found: list[Pair]) -> list[str]:

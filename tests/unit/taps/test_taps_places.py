@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from potstill.core.errors import TrainingError
+from potstill.core.errors import ShapeError, TrainingError
 from potstill.models import ModelIO, ModelSpec
 from potstill.models.ds_cnn import DsCnnSpec
 from potstill.models.resnet import ResNetSpec
@@ -60,7 +60,7 @@ class _Lost(nn.Module):
 
 
 def test_places_have_names_shapes_and_order() -> None:
-    places = list_places(Odd(), torch.zeros(2, 1, 8, 8))
+    places = list_places(Odd(), torch.zeros(2, 1, 8, 8), "model")
     assert [(p.name, p.shape) for p in places] == [
         ("first", (3, 8, 8)), ("relu", (3, 8, 8)), ("again", (3, 4, 4)), ("pair", (3, 4, 4)), ("head", (10,))
     ]  # fmt: skip
@@ -81,7 +81,7 @@ def test_places_have_names_shapes_and_order() -> None:
     ids=lambda v: str(getattr(v, "kind", v)),
 )
 def test_places_of_the_zoo(spec: ModelSpec, name: str, shape: Any, block: bool, listed: bool) -> None:
-    place = {p.name: p for p in list_places(built(spec), torch.zeros(2, 1, 8, 8))}[name]
+    place = {p.name: p for p in list_places(built(spec), torch.zeros(2, 1, 8, 8), "model")}[name]
     assert (place.shape, place.block, place.listed, place.overwritten) == (shape, block, listed, False)
 
 
@@ -96,7 +96,7 @@ def test_a_listing_leaves_the_model_and_the_generator_as_they_were() -> None:
             [id(b) for b in module.buffers()],
             torch.get_rng_state(),
         )
-        list_places(module, torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(1)))
+        list_places(module, torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(1)), "model")
         assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
         assert [id(b) for b in module.buffers()] == buffers
         assert [m.training for m in module.modules()] == modes
@@ -106,8 +106,8 @@ def test_a_listing_leaves_the_model_and_the_generator_as_they_were() -> None:
 
 def test_a_listing_that_fails_leaves_no_hooks_and_no_modes() -> None:
     module = Restless().train()
-    with pytest.raises(RuntimeError):
-        list_places(module, torch.zeros(2, 5, 8, 8))
+    with pytest.raises(ShapeError, match=r"teacher: must take pixels \[2, 5, 8, 8\].*Set teacher\.input"):
+        list_places(module, torch.zeros(2, 5, 8, 8), "teacher")
     assert module.norm.training and not any(m._forward_hooks for m in module.modules())
 
 
