@@ -166,6 +166,21 @@ def test_an_output_that_is_written_over_is_refused_by_name_and_passed_over_by_au
         resolve(pair("0.0", "layer1"), ours, places(ResNetSpec(depth=8)), "x")
 
 
+class Spoilt(nn.Module):
+    """Writes over its first stage, whose end is then the module before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = conv(3, 4), conv(4, 4), conv(4, 8, 2)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.third(self.second(self.first(x)).relu_())
+
+
+def test_auto_takes_the_last_output_that_is_kept() -> None:
+    assert [p.name for p in stage_ends(places(nn.Sequential(Spoilt(), *HEAD)))] == ["0.first", "0"]
+
+
 @pytest.mark.parametrize("taps", ["auto", "last"])
 @pytest.mark.parametrize(("student", "none"), [(True, "student"), (False, "teacher")])
 def test_a_model_without_stages_is_named(taps: Any, student: bool, none: str) -> None:
