@@ -53,7 +53,7 @@ class AsPicture(nn.Module):
 
 class Resize(nn.Module):
     """Average pooling along each dimension that shrinks, linear interpolation along each that grows, as fixed matrices:
-    PyTorch's own kernels for both have no deterministic backward pass on a GPU.
+    PyTorch's own pooling to a size has no deterministic backward pass on a GPU.
 
     Args:
         before: sizes of the last dimensions.
