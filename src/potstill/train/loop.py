@@ -111,6 +111,7 @@ class Trainer:
         self.ema = checkpoint.module_state(self.module) if fit.training.ema else None
         self.best: dict[str, Tensor] | None = None
         self.keep_best = fit.training.keep == "best" or fit.training.patience is not None
+        self.warned = False
         self.state = _State()
         self._resume()
 
@@ -229,9 +230,12 @@ class Trainer:
             return
         shares = self.state.shares = self.terms.shares(terms, at)
         active = [s for s in shares.values() if s > 0]
-        if active and max(active) > IMBALANCE * min(active) and self.world.rank == 0:
+        if active and max(active) > IMBALANCE * min(active) and self.world.rank == 0 and not self.warned:
+            self.warned = True  # once: the log has every reading
             text = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-            self.fit.progress.event("warning", task=self.fit.name, text=f"gradient shares at the {place}: {text}")
+            self.fit.progress.warn(
+                self.fit.name, f"gradient shares at the {place}, step {step}: {text}. Change weight?"
+            )
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
