@@ -385,6 +385,9 @@ TEACHERS = [
     (broken(Teacher, load=lambda s, *_: Sleepless(s.labeller().module, nn.Identity(), "logits", 10)), "put to training"),
     (broken(Teacher, prepare=lambda s, c: {"n": next(counter)}), "prepare must be repeatable"),
     (broken(Teacher, foreign=lambda s: None), "must say true or false"),
+    (broken(Teacher, architecture=lambda s, *_: s.labeller()), "must refuse to list places"),
+    (broken(Teacher, tappable=True, architecture=lambda s, *_: None), "must have a torch module and preprocess"),
+    (broken(Teacher, tappable=True, architecture=lambda s, *_: TorchLabeller(Plain(), nn.Identity(), "logits", 10)), "that it loads"),
 ]  # fmt: skip
 
 

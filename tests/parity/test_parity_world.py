@@ -15,11 +15,15 @@ from torch import Tensor
 
 from potstill.models.tools.build import new_model
 from potstill.models.torch_module import TorchModuleSpec
+from potstill.objectives.feature_l2 import FeatureL2Spec
 from potstill.objectives.hard_label import HardLabelSpec
 from potstill.objectives.soft_label import SoftLabelSpec
 from potstill.schedules.training import TrainSpec
+from potstill.taps import TapPair
 from potstill.tasks.image_classification import ImageClassificationSpec
 from potstill.testing import tiny
+from potstill.testing.modules import plain
+from potstill.train.features import LiveTeacher
 from potstill.train.logs import read
 from potstill.train.loop import Fit, Trainer
 
@@ -38,7 +42,9 @@ def train(folder: Path) -> dict[str, Tensor]:
         module=new.module, preprocess=new.preprocess, task=ImageClassificationSpec(),
         train=tiny.split(ROWS, 8, 8, 1, hidden=38), validation=tiny.split(20, 8, 8, 1, hidden=0),
         classes=[str(k) for k in range(10)], rows=np.arange(ROWS),
-        objectives=[HardLabelSpec(), SoftLabelSpec(temperature=4.0, weight=0.5)],
+        objectives=[HardLabelSpec(), SoftLabelSpec(temperature=4.0, weight=0.5),
+                    FeatureL2Spec(taps=(TapPair(student="conv", teacher="conv"),))],
+        teacher=LiveTeacher(plain(width=6), torch.nn.Identity()),
         training=TrainSpec(batch_size=10, optimizer="sgd", learning_rate=0.05, clip_norm=1.0, warmup=0), augment=(), num_steps=12,
         evaluate_every=4, seed=3, augment_seed=5, work=folder, name="parity", fingerprint={}, num_views=1,
         store=tiny.MemoryStore(tiny.logits(ROWS, 10, seed=8), Float32Spec()),
@@ -84,5 +90,5 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     assert len(ours) == len(theirs) == 3, "one process writes the log"
     for a, b in zip(ours, theirs, strict=True):
         assert a["validation"] == b["validation"]
-        for name in ("hard-label", "soft-label"):
+        for name in ("hard-label", "soft-label", "feature-l2"):
             np.testing.assert_allclose(a["terms"][name]["loss"], b["terms"][name]["loss"], rtol=1e-5)

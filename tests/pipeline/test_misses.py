@@ -31,6 +31,20 @@ def stages_that_differ(a: dict[str, str], b: dict[str, str]) -> set[str]:
 DOWNSTREAM = {"steps/student", "evaluate", "export", "verify"}
 
 
+FEATURES = {"kind": "feature-l2"}
+
+
+def test_a_term_on_features_makes_a_change_of_the_teacher_a_miss(write: Any) -> None:
+    """Also where no label is read of it; the control and, for a change of taps alone, the labels stay."""
+    alone = ("steps.0.objectives", [FEATURES, {"kind": "hard-label"}])
+    before, after = keys(write(alone)), keys(write(alone, ("teacher.training.epochs", 3)))
+    assert "label" not in before and stages_that_differ(before, after) == DOWNSTREAM | {"teach"}
+    both = ("steps.0.objectives", [FEATURES, {"kind": "soft-label"}])
+    named = {**FEATURES, "taps": [{"student": 2, "teacher": "layer1"}]}
+    before, after = keys(write(both)), keys(write(("steps.0.objectives", [named, {"kind": "soft-label"}])))
+    assert stages_that_differ(before, after) == DOWNSTREAM
+
+
 @pytest.mark.parametrize(
     ("edit", "stale"),
     [

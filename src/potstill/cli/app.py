@@ -120,6 +120,17 @@ def run(
 
 
 @app.command()
+def taps(recipe: RecipeArgument, as_json: JsonOption = False) -> None:
+    """List places in both models, with shapes and pairs. What objectives on features can read, and what auto pairs."""
+    from potstill.cli.taps import print_taps
+    from potstill.core.progress import Progress
+    from potstill.pipeline.taps import tap_report
+    from potstill.recipe.load import load
+
+    print_taps(tap_report(load(recipe), Progress("quiet")), as_json=as_json)
+
+
+@app.command()
 def verify(
     model: Annotated[Path, typer.Argument(help="An ONNX file, ours or anybody's.", show_default=False)],
     data: Annotated[Path, typer.Option(help="The recipe whose test split is used.", show_default=False)],

@@ -110,7 +110,16 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
     for line in plan.lines:
         stages.add_row(line.stage, line.state, line.why, human_seconds(line.seconds), human_bytes(line.bytes))
     console.print(stages)
+    for where, pairs in plan.taps.items():
+        console.print(f"{where} reads {say_pairs(pairs)}; the teacher runs on each batch.", highlight=False)
     console.print(plan.summary(), highlight=False)
+
+
+def say_pairs(pairs: list[dict[str, Any]]) -> str:
+    """Return pairs of taps as such as "2 ↔ layer1 (1×1 convolution of 8 to 16 channels), 4 ↔ layer2"."""
+    return ", ".join(
+        f"{p['student']} ↔ {p['teacher']}" + (f" ({p['joined_by']})" if p["joined_by"] else "") for p in pairs
+    )
 
 
 def print_cache(root: Path, entries: list[Entry], *, as_json: bool) -> None:

@@ -38,6 +38,14 @@ class Progress:
         elif self.mode != "quiet":
             print(text, file=self.stream, flush=True)
 
+    def warn(self, task: str, text: str) -> None:
+        """Print one line that a person should read, above a bar if there is one (the event "warning" in JSON mode)."""
+        if self.mode == "json":
+            self.event("warning", task=task, text=text)
+        elif self.mode != "quiet":
+            clear = "\r\x1b[2K" if self.mode == "bar" else ""
+            print(f"{clear}  {task}: warning: {text}", file=self.stream, flush=True)
+
     def event(self, kind: str, **data: Any) -> None:
         """Write one JSON event; nothing in other modes."""
         if self.mode == "json":

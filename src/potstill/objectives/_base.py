@@ -10,9 +10,12 @@ from pydantic import Field, field_validator
 
 from potstill.core.spec import Registry, Spec
 from potstill.schedules import Scheduled, lowest
+from potstill.taps import Joins, Shape, Taps
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from potstill.taps.adapters import Joint
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Needs:
     """Every temperature it reads the teacher at; None if it varies freely (a top-k store cannot serve that)."""
     standardized: bool = False
     """Reads the teacher's logits standardised per row."""
+    taps: Taps | None = None
+    """The pairs of places whose outputs it reads; None for none. Then the teacher runs live, on the student's batch."""
 
 
 class TeacherRows(Protocol):
@@ -64,7 +69,9 @@ class LossInputs:
     mix_B: Tensor | None = None
     """Share of the row itself in the mixed picture, [0, 1] float32; None without mixup."""
     student_taps: dict[str, Tensor] = field(default_factory=dict)
+    """What this objective's taps gave, float32, through its adapters; by the name of the pair, first stage first."""
     teacher_taps: dict[str, Tensor] = field(default_factory=dict)
+    """Likewise of the teacher, under the same names; without gradient."""
 
 
 class ObjectiveSpec(Spec, ABC):
@@ -76,6 +83,8 @@ class ObjectiveSpec(Spec, ABC):
     """Reads every class as it was: codecs that keep only some of them will not do."""
     relational: ClassVar[bool] = False
     """A row's loss depends on the other rows of its process's batch; only the mean over rows means something."""
+    joins: ClassVar[Joins] = "all"
+    """What must be alike in a pair of taps before `loss` reads it; adapters are built for that and no more."""
 
     kind: str
     weight: Scheduled = Field(default=1.0)
@@ -103,6 +112,21 @@ class ObjectiveSpec(Spec, ABC):
     def mask(self, x: LossInputs) -> Tensor | None:
         """Return [B] float32 of 0 and 1: which rows have this term; None means all of them."""
         return None
+
+    def joint(self, student: Shape, teacher: Shape, where: str) -> Joint:
+        """Return what brings the outputs of a pair of taps together; its student's side may be trainable.
+
+        Args:
+            student: shape of one row's output.
+            teacher: likewise.
+            where: names this term and the pair in errors.
+
+        Raises:
+            ShapeError: nothing joins them.
+        """
+        from potstill.taps.adapters import join
+
+        return join(student, teacher, self.joins, where)
 
     def readings(self, progress: float) -> dict[str, float]:
         """Return scheduled values worth logging besides the weight, such as the temperature."""

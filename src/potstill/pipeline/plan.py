@@ -11,9 +11,11 @@ from potstill.core import artifact, atomic
 from potstill.core.errors import PotstillError
 from potstill.core.hashing import digest_json
 from potstill.core.units import human_bytes, human_seconds
-from potstill.models import ModelIO, ModelSpec
+from potstill.models import ModelSpec
 from potstill.pipeline.cache import ArtifactCache, default_root
 from potstill.pipeline.graph import Graph, Node, build
+from potstill.pipeline.shape import DataShape, data_shape
+from potstill.pipeline.taps import check_taps
 from potstill.recipe.model import Recipe
 
 _MACS_PER_SECOND = 4e9
@@ -40,10 +42,12 @@ class Plan:
 
     lines: list[Line]
     models: dict[str, dict[str, Any] | None]
+    taps: dict[str, list[dict[str, Any]]]
+    """Path of an objective on features -> the pairs that it would read; empty once all of that is cached."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {"stages": [asdict(line) for line in self.lines], "models": self.models}
+        return {"stages": [asdict(line) for line in self.lines], "models": self.models, "taps": self.taps}
 
     def summary(self) -> str:
         """Return one sentence."""
@@ -59,7 +63,7 @@ def make_plan(recipe: Recipe) -> Plan:
     """Return what `potstill run` would do with this recipe now."""
     cache = ArtifactCache(default_root())
     graph = build(recipe, cache.digests)
-    shape = _shape(graph, cache)
+    shape = data_shape(graph, cache)
     models = {
         "teacher": _profile(getattr(recipe.teacher, "model", None), shape, cache),
         "student": _profile(recipe.student, shape, cache),
@@ -69,40 +73,11 @@ def make_plan(recipe: Recipe) -> Plan:
     groups: dict[str, list[Node]] = {}
     for node in graph.nodes.values():
         groups.setdefault(_group(node), []).append(node)
-    return Plan([_line(name, nodes, cache, before, cost) for name, nodes in groups.items()], models)
+    lines = [_line(name, nodes, cache, before, cost) for name, nodes in groups.items()]
+    return Plan(lines, models, check_taps(graph, cache))
 
 
-@dataclass
-class _Shape:
-    io: ModelIO
-    train_rows: int
-    test_rows: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-def _shape(graph: Graph, cache: ArtifactCache) -> _Shape | None:
-    """Return the data's shape: from the prepared data, or from its source without decoding it."""
-    key = graph.nodes["prepare"].key
-    if cache.has(key):
-        facts = artifact.manifest(cache.path(key))["facts"]
-        height, width, channels = facts["image_shape"]
-        rows, num_classes = facts["rows"], len(facts["classes"])
-        train, test = rows["train"], rows["test"]
-    else:
-        source = graph.recipe.data.open()
-        if source.classes is None:
-            return None
-        height, width, channels = source.image_shape
-        num_classes = len(source.classes)
-        train = source.splits["train"].num_rows
-        train = min(train, graph.recipe.data.limit or train)
-        test = source.splits["test"].num_rows if "test" in source.splits else int(train * graph.recipe.data.test)
-    io = ModelIO(num_classes=num_classes, channels=channels, height=height, width=width)
-    return _Shape(io, train, test, (0.5,) * channels, (0.25,) * channels)
-
-
-def _profile(spec: ModelSpec | None, shape: _Shape | None, cache: ArtifactCache) -> dict[str, Any] | None:
+def _profile(spec: ModelSpec | None, shape: DataShape | None, cache: ArtifactCache) -> dict[str, Any] | None:
     """Return a zoo model's parameters, MACs and peak activations; torch is loaded only the first time."""
     if spec is None or shape is None:
         return None
@@ -188,7 +163,7 @@ def _difference(old: Any, new: Any, path: str) -> str:
 class _Cost:
     """Rough cost of a stage, from rows, MACs and a constant rate."""
 
-    def __init__(self, graph: Graph, shape: _Shape | None, models: dict[str, dict[str, Any] | None]) -> None:
+    def __init__(self, graph: Graph, shape: DataShape | None, models: dict[str, dict[str, Any] | None]) -> None:
         self._shape = shape
         self._recipe = graph.recipe
         self._macs = {role: (m or {}).get("macs") for role, m in models.items()}
@@ -223,7 +198,10 @@ class _Cost:
         if macs is None:
             return None
         steps = training.epochs * -(-shape.train_rows // training.batch_size)
-        return float(steps * (_STEP_OVERHEAD_S + 3 * macs * training.batch_size / _MACS_PER_SECOND))
+        macs = 3 * macs  # forward and backward
+        if any(o.needs().taps is not None for o in getattr(node.spec, "objectives", ())):
+            macs += teacher or 0  # runs on every batch
+        return float(steps * (_STEP_OVERHEAD_S + macs * training.batch_size / _MACS_PER_SECOND))
 
     def bytes(self, node: Node) -> int | None:
         """Return modelled bytes on disk, or None."""

@@ -115,6 +115,7 @@ class Results:
             "macro_f1": float(np.mean([s["macro_f1"] for s in scores])),
             "seeds": self.seeds,
             "steps": facts[0]["steps"],
+            "taps": facts[0].get("taps", {}),
             "seconds": round(sum(f["seconds"] for f in facts), 3),
             "per_class": scores[0]["per_class"],
         }

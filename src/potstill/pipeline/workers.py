@@ -98,6 +98,8 @@ def run_parallel(
                         f"{name}: its process must run to the end; it ended with code {event['code']} (killed, or out "
                         "of memory). What was finished is kept: run the same command again."
                     )
+                elif event["event"] == "warning":
+                    progress.warn(event["task"], event["text"])
                 elif progress.mode == "json":
                     progress.event(**{"kind": event.pop("event"), **event})
     finally:

@@ -41,6 +41,7 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         spread=_spread_chart(results),
         many_seeds=len(_first(results.get("arms")).get("seeds") or []) > 1,
         steps=_steps(results),
+        taps=_taps(results),
         curves=_curves(results),
         terms=_terms(results),
         per_class=_per_class(results),
@@ -142,6 +143,13 @@ def _spread_chart(results: dict[str, Any]) -> str:
     return charts.intervals("Test accuracy of teacher, student and controls", rows, "test accuracy", percent=True)
 
 
+def _taps(results: dict[str, Any]) -> str:
+    """Return which places in student and teacher the student's objectives compared; nothing where none read features."""
+    taps = next((a.get("taps") or {} for a in results.get("arms") or [] if not a["control"]), {})
+    found = [f"{term}: " + ", ".join(f"{p['student']} ↔ {p['teacher']}" for p in pairs) for term, pairs in taps.items()]
+    return f"Features compared, student ↔ teacher. {'; '.join(found)}." if found else ""
+
+
 def _steps(results: dict[str, Any]) -> str:
     arms = results.get("arms") or []
     found = {a["steps"] for a in arms}
@@ -159,9 +167,10 @@ def _curves(results: dict[str, Any]) -> list[tuple[str, str]]:
     log, names = _student_log(results)
     rows = ((results.get("data") or {}).get("rows") or {}).get("validation")
     out = [(f"Validation accuracy, {rows:,} rows" if rows else "Validation accuracy", _validation_chart(results))]
+    place = "weights" if _taps(results) else "logits"
     of_one = f"student, seed {next(iter((results.get('curves') or {}).get('student') or {}), '')}"
     for field, heading in (("loss", "Loss of each term"), ("weight", "Weight of each term"),
-                           ("temperature", "Temperature"), ("share", "Share of the gradient at the logits")):  # fmt: skip
+                           ("temperature", "Temperature"), ("share", f"Share of the gradient at the {place}")):  # fmt: skip
         series = [charts.Line(n, _field(log, n, field), c) for n, c in zip(names, cycle(charts.SERIES), strict=False)]
         if field in ("loss", "share") or any(len({y for _, y in line.points}) > 1 for line in series):
             chart = charts.lines(heading, series, percent=field == "share", from_zero=True)

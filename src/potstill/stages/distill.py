@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,13 +16,14 @@ from potstill.data.augment import AnyAugment
 from potstill.labels.codecs import registry as codecs
 from potstill.labels.spec import LabelsSpec
 from potstill.models import AnyModel
-from potstill.objectives import AnyObjective
+from potstill.objectives import AnyObjective, ObjectiveSpec
 from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext, StageSpec, StepJob, StepSpec, registry, steps
 from potstill.stages._controls import objectives_of
 from potstill.stages._parts import MICRO_BATCH, data_io, label_batches, labelled_rows, set_threads
 from potstill.tasks import AnyTask
 from potstill.teachers import AnyTeacher
+from potstill.teachers import registry as teachers
 
 
 @registry.register
@@ -48,18 +50,19 @@ class DistillStage(StageSpec):
     num_views: int | None = 1
     """Views that training cycles through; None draws a new one each pass (a training without a store)."""
     live: LabelsSpec | None = None
-    """Codec of a teacher that runs live; None reads the store."""
+    """Codec of a teacher whose labels are made live; None reads the store."""
     teacher: AnyTeacher | None = None
-    """Loads a live teacher."""
+    """Loads a teacher that runs live, for its labels or for features."""
     seed: int = 0
     """Of initial weights, order and dropout."""
     augment_seed: int = 0
     """Of every augmentation draw."""
 
     def inputs_needed(self) -> tuple[str, ...]:
-        reads_teacher = any(o.needs().teacher != "nothing" for o in self.objectives)
-        extra = () if not reads_teacher else ("teacher",) if self.live is not None else ("labels",)
-        return ("data", "student", *extra)
+        extra = {"teacher"} if _reads_taps(self.objectives) else set()
+        if _reads_teacher(self.objectives):
+            extra.add("teacher" if self.live is not None else "labels")
+        return ("data", "student", *sorted(extra))
 
     def run(self, context: StageContext) -> dict[str, Any]:
         import torch
@@ -100,6 +103,7 @@ class DistillStage(StageSpec):
                 fingerprint=context.options.fingerprint(World().size, self.training.precision),
                 num_views=self.num_views if store is not None else None,
                 store=store,
+                teacher=self._live_teacher(context, dataset),
                 checkpoint_every_s=context.options.checkpoint_every_s,
                 accept_fingerprint=context.options.accept_fingerprint,
                 device=context.options.device,
@@ -126,11 +130,20 @@ class DistillStage(StageSpec):
             load_weights(new.module, context.inputs["student"] / "student.safetensors", "the earlier step's student")
         return new
 
+    def _live_teacher(self, context: StageContext, dataset: Any) -> Any:
+        """Return the teacher whose taps are read, None where none is."""
+        from potstill.train.features import LiveTeacher
+
+        if self.teacher is None or not _reads_taps(self.objectives):
+            return None
+        labeller: Any = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.mean, dataset.std)
+        return LiveTeacher(labeller.module, labeller.preprocess)
+
     def _store(self, context: StageContext, dataset: Any) -> Any:
         from potstill.labels.live import LiveStore
         from potstill.labels.store import LabelStore
 
-        if all(o.needs().teacher == "nothing" for o in self.objectives):
+        if not _reads_teacher(self.objectives):
             return None
         if self.live is not None and self.teacher is not None:
             labeller = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.mean, dataset.std)
@@ -147,6 +160,14 @@ class DistillStage(StageSpec):
         store = LabelStore.open(context.inputs["labels"], verify=False)
         _check_origin(store, context.inputs, len(dataset.splits["train"]))
         return store
+
+
+def _reads_teacher(objectives: Sequence[ObjectiveSpec]) -> bool:
+    return any(o.needs().teacher != "nothing" for o in objectives)
+
+
+def _reads_taps(objectives: Sequence[ObjectiveSpec]) -> bool:
+    return any(o.needs().taps is not None for o in objectives)
 
 
 def _check_origin(store: Any, inputs: dict[str, Path], num_rows: int) -> None:
@@ -172,7 +193,7 @@ class DistillStep(StepSpec):
     def stage(self, job: StepJob) -> StageSpec:
         control = None if job.control is None else objectives_of(job.control)
         objectives = self.objectives if control is None else control
-        reads_teacher = any(o.needs().teacher != "nothing" for o in objectives)
+        reads_teacher, reads_taps = _reads_teacher(objectives), _reads_taps(objectives)
         live = job.labels if reads_teacher and job.labels.mode == "live" else None
         return DistillStage(
             task=job.task,
@@ -180,10 +201,10 @@ class DistillStep(StepSpec):
             objectives=objectives,
             training=self.training,
             augment=job.augment,
-            rows="all" if reads_teacher else "labelled",
+            rows="all" if reads_teacher or reads_taps else "labelled",
             num_views=job.labels.views if reads_teacher else None,
             live=live,
-            teacher=job.teacher if live is not None else None,
+            teacher=job.teacher if live is not None or reads_taps else None,
             seed=job.seed,
             augment_seed=job.augment_seed,
         )
@@ -193,6 +214,11 @@ class DistillStep(StepSpec):
         codec = job.labels.codec
         for i, objective in enumerate(self.objectives):
             needs = objective.needs()
+            if needs.taps is not None and not job.teacher.tappable:
+                allowed = ", ".join(kind for kind, spec in teachers.items() if spec.tappable)
+                out.append((("objectives", i, "kind"), f"{objective.kind!r} reads features inside the teacher, and a teacher "
+                            f"of kind {job.teacher.kind!r} gives its outputs alone. Use an objective on these, or a teacher "
+                            f"that is a torch module here: {allowed}"))  # fmt: skip
             if needs.teacher == "nothing":
                 continue
             if objective.dense and not codec.dense:

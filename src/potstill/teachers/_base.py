@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from numpy.typing import NDArray
 
+from potstill.core.errors import TeacherError
 from potstill.core.spec import Registry, Spec
 from potstill.models import ModelIO, ModelSpec
 from potstill.schedules.training import TrainSpec
@@ -49,6 +50,10 @@ class TeacherContext:
 class TeacherSpec(Spec, ABC):
     """Where soft labels come from."""
 
+    tappable: ClassVar[bool] = False
+    """A torch module here, so that objectives on features can read outputs inside it: what `load` returns has a `module`
+    and a `preprocess`."""
+
     kind: str
 
     def prepare(self, context: TeacherContext) -> dict[str, Any]:
@@ -59,6 +64,18 @@ class TeacherSpec(Spec, ABC):
     @abstractmethod
     def load(self, folder: Path, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:
         """Return the labeller; `folder` is what `prepare` left, `io`, `mean` and `std` are the data's."""
+
+    def architecture(self, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Any:
+        """Return a labeller built as `load`'s will be, whatever its weights, before `prepare` ran: for names and shapes.
+
+        Raises:
+            TeacherError: the teacher is not tappable.
+        """
+        if not self.tappable:
+            raise TeacherError(
+                f"teacher.kind: must be a torch module here for its taps to be listed; got {self.kind!r}."
+            )
+        return self.load(Path(), io, mean, std)
 
     def fits(self) -> bool:
         """Return whether `prepare` trains (so the trainer's source is part of its key)."""

@@ -22,6 +22,7 @@ class ObjectTeacherSpec(TeacherSpec):
     """A module that a Python script holds; made by `potstill.distill`."""
 
     in_process: ClassVar[bool] = True
+    tappable: ClassVar[bool] = True
     kind: Literal["object"] = "object"
     digest: str
     """Of its class, source and weights."""

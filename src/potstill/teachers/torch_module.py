@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from potstill.teachers._base import Labeller, OutputKind, TeacherContext, Teache
 class TorchTeacherSpec(TeacherSpec):
     """Your own `module:factory`, with weights in safetensors (`potstill import-weights` makes them from a .pth)."""
 
+    tappable: ClassVar[bool] = True
     kind: Literal["torch"] = "torch"
     factory: ImportPath
     """`module:attribute`, a class or function that returns an nn.Module; its source is part of the key."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from potstill.teachers._base import Labeller, TeacherContext, TeacherSpec, regis
 class TrainedTeacherSpec(TeacherSpec):
     """A zoo model (or your own module) trained here on hard labels."""
 
+    tappable: ClassVar[bool] = True
     kind: Literal["train"] = "train"
     model: AnyModel
     """The teacher's architecture; start from `weights` to fine-tune."""
@@ -35,6 +36,13 @@ class TrainedTeacherSpec(TeacherSpec):
 
         model = load_model(folder)
         return TorchLabeller(model.module, model.preprocess, "logits", io.num_classes)
+
+    def architecture(self, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:
+        from potstill.models.tools.build import new_model
+        from potstill.teachers._torch import TorchLabeller
+
+        new = new_model(self.model, io, mean, std)
+        return TorchLabeller(new.module, new.preprocess, "logits", io.num_classes)
 
     def fits(self) -> bool:
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from potstill.core.errors import TeacherError
 from potstill.models import AnyModel, ModelIO
@@ -14,6 +14,7 @@ from potstill.teachers._base import Labeller, TeacherContext, TeacherSpec, regis
 class ZooTeacherSpec(TeacherSpec):
     """A zoo model whose `weights` are given; used as it is."""
 
+    tappable: ClassVar[bool] = True
     kind: Literal["zoo"] = "zoo"
     model: AnyModel
     """The architecture, with `weights` and, where the data's own does not fit, `input`."""

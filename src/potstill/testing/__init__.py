@@ -17,6 +17,7 @@ from potstill.testing.contracts import CONTRACTS, check_kind, every_kind
 from potstill.testing.data import check_data_source
 from potstill.testing.examples import example, examples, maker
 from potstill.testing.exporter import check_exporter
+from potstill.testing.features import check_feature_objective
 from potstill.testing.model import check_model
 from potstill.testing.objective import check_objective
 from potstill.testing.schedule import check_schedule
@@ -31,6 +32,7 @@ __all__ = [
     "check_codec",
     "check_data_source",
     "check_exporter",
+    "check_feature_objective",
     "check_kind",
     "check_model",
     "check_objective",

@@ -12,6 +12,7 @@ from potstill.data.augment import registry as augmentations
 from potstill.exporters import registry as exporters
 from potstill.labels.codecs import registry as codecs
 from potstill.models import registry as models
+from potstill.objectives import ObjectiveSpec
 from potstill.objectives import registry as objectives
 from potstill.schedules import registry as schedules
 from potstill.stages import registry as stages
@@ -23,6 +24,7 @@ from potstill.testing.codec import check_codec
 from potstill.testing.data import check_data_source
 from potstill.testing.examples import examples
 from potstill.testing.exporter import check_exporter
+from potstill.testing.features import check_feature_objective
 from potstill.testing.model import check_model
 from potstill.testing.objective import check_objective
 from potstill.testing.schedule import check_schedule
@@ -30,8 +32,14 @@ from potstill.testing.stage import check_stage, check_step
 from potstill.testing.task import check_task
 from potstill.testing.teacher import check_teacher
 
+
+def _check_objective(spec: ObjectiveSpec) -> None:
+    """Check an objective on outputs, or one on features."""
+    (check_objective if spec.needs().taps is None else check_feature_objective)(spec)
+
+
 CONTRACTS: dict[str, tuple[Registry[Any], Callable[[Any], None]]] = {
-    "objectives": (objectives, check_objective),
+    "objectives": (objectives, _check_objective),
     "models": (models, check_model),
     "data": (data, check_data_source),
     "tasks": (tasks, check_task),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.errors import PotstillError
 from potstill.core.hashing import canonical_json
 from potstill.models import ModelSpec
 from potstill.schedules.training import TrainSpec
@@ -48,6 +49,7 @@ def check_teacher(spec: TeacherSpec) -> None:
             torch.manual_seed(seed)
             labellers.append(spec.load(Path(folder), tiny.IO, _MEAN, _STD))
         _check_labeller(claims, labellers[0], labellers[1])
+        _check_places(claims, spec, labellers[0])
 
 
 def _drawn(model: ModelSpec, training: TrainSpec, folder: Path, seed: int, labels: str) -> None:
@@ -88,6 +90,28 @@ def _check_labeller(claims: Claims, labeller: Labeller, again: Labeller) -> None
         claims.close(first.sum(axis=1), np.ones(64), "probabilities must add up to 1", atol=1e-3)
         claims.that(first.min() >= 0, "probabilities must not be negative", lowest=float(first.min()))
     _check_rest(claims, labeller, pixels, first)
+
+
+def _check_places(claims: Claims, spec: TeacherSpec, labeller: Any) -> None:
+    """What can be tapped must be known before the teacher is made ready, by the same names and shapes."""
+    import torch
+
+    if not spec.tappable:
+        claims.refuses(
+            lambda: spec.architecture(tiny.IO, _MEAN, _STD),
+            PotstillError,
+            "must refuse to list places: it is not tappable",
+        )
+        return
+    before = spec.architecture(tiny.IO, _MEAN, _STD)
+    for found in (before, labeller):
+        parts = (getattr(found, "module", None), getattr(found, "preprocess", None))
+        claims.that(
+            all(isinstance(p, torch.nn.Module) for p in parts),
+            "a tappable teacher must have a torch module and preprocess",
+        )
+    shapes = [{k: tuple(v.shape) for k, v in found.module.state_dict().items()} for found in (before, labeller)]
+    claims.that(shapes[0] == shapes[1], "must have the architecture that it loads")
 
 
 def _check_rest(claims: Claims, labeller: Any, pixels: Any, first: Any) -> None:

@@ -25,6 +25,7 @@ from potstill.objectives import LossInputs, ObjectiveSpec
 from potstill.schedules.training import TrainSpec
 from potstill.tasks import TaskSpec
 from potstill.train import checkpoint
+from potstill.train.features import Features, LiveTeacher
 from potstill.train.interrupt import Interruption
 from potstill.train.logs import Log
 from potstill.train.optim import build_optimizer, learning_rate, set_learning_rate
@@ -65,6 +66,8 @@ class Fit:
     fingerprint: dict[str, Any]
     num_views: int | None = None
     store: RowReader | None = None
+    teacher: LiveTeacher | None = None
+    """Where objectives read taps: runs on each batch that the student sees."""
     reveal: bool = False
     """Use labels that are hidden from students (a teacher that may see them)."""
     checkpoint_every_s: float = 20.0
@@ -95,14 +98,20 @@ class Trainer:
         self.module = fit.module.to(self.world.device)
         self.preprocess = fit.preprocess.to(self.world.device)
         self.terms = Terms(fit.objectives, self.world)
-        self.parameters = [p for p in self.module.parameters() if p.requires_grad]
-        self.optimizer = build_optimizer(fit.training, self.module.parameters())
+        self.features = Features(
+            dict(zip(self.terms.names, fit.objectives, strict=True)), self.module, self.preprocess, fit.teacher,
+            self._sample(), fit.seed,
+        )  # fmt: skip
+        both = [*self.module.parameters(), *self.features.adapters.parameters()]
+        self.parameters = [p for p in both if p.requires_grad]
+        self.optimizer = build_optimizer(fit.training, both)
         self.order = Order(
             len(fit.train) if fit.rows is None else fit.rows, fit.training.batch_size, fit.seed, self.world.size
         )
         self.ema = checkpoint.module_state(self.module) if fit.training.ema else None
         self.best: dict[str, Tensor] | None = None
         self.keep_best = fit.training.keep == "best" or fit.training.patience is not None
+        self.warned = False
         self.state = _State()
         self._resume()
 
@@ -140,10 +149,19 @@ class Trainer:
         if log:
             log.close()
         self._load_kept()
-        facts = {"steps": state.step, "seconds": round(state.seconds, 3)}
+        facts: dict[str, Any] = {"steps": state.step, "seconds": round(state.seconds, 3)}
         if math.isfinite(state.best_score):
             facts |= {"best_validation": state.best_score, "best_step": state.best_step}
+        if self.features:
+            facts["taps"] = self.features.facts()
         return facts
+
+    def _sample(self) -> Tensor | None:
+        """Return [2, C, H, W] pixels for the dry run that finds the shapes of taps; None where no term has any."""
+        if all(o.needs().taps is None for o in self.fit.objectives):
+            return None
+        rows = np.resize(np.arange(len(self.fit.train)) if self.fit.rows is None else self.fit.rows, 2)
+        return make_batch(self.fit.train, rows, 0, (), 0).pixels_BCHW.to(self.world.device)
 
     def _inputs(self, step: int) -> tuple[Tensor, LossInputs]:
         fit = self.fit
@@ -170,14 +188,12 @@ class Trainer:
         fit, spec = self.fit, self.fit.training
         self.world.seed(rng.seed_of(fit.seed, step, self.world.rank))
         pixels, inputs = self._inputs(step)
-        with self._precision():
+        with self._precision(), self.features.captured:
             logits = self.module(self.preprocess(pixels))
         inputs.logits_BK = logits.float()
-        total, terms = self.terms.loss(inputs)
-        if step == 0:
-            check_first_batch(terms, total, inputs.logits_BK, self.terms.warms_up, {"rows": len(pixels)})
-        if len(terms) > 1 and step % SHARE_EVERY == 0:
-            self._read_shares(terms, inputs.logits_BK)
+        total, terms = self.terms.loss(inputs, self.features.views(inputs, pixels))
+        if step % SHARE_EVERY == 0:
+            self._look(step, total, terms, inputs.logits_BK)
         if not math.isfinite(float(total.detach())):
             values = {name: float(term.detach()) for name, term in terms.items()}
             raise TrainingError(
@@ -202,12 +218,24 @@ class Trainer:
             return nullcontext()
         return torch.autocast(self.world.device.type, torch.bfloat16)
 
-    def _read_shares(self, terms: dict[str, Tensor], logits: Tensor) -> None:
-        shares = self.state.shares = self.terms.shares(terms, logits)
+    def _look(self, step: int, total: Tensor, terms: dict[str, Tensor], logits: Tensor) -> None:
+        """Check the first batch, and read each term's share of the gradient: at the logits, or at the student's weights
+        where a term reads its features."""
+        at, place = [logits], "logits"
+        if self.features:
+            at, place = [p for p in self.module.parameters() if p.requires_grad], "weights"
+        if step == 0:
+            check_first_batch(terms, total, at, place, self.terms.warms_up, {"rows": len(logits)})
+        if len(terms) == 1:
+            return
+        shares = self.state.shares = self.terms.shares(terms, at)
         active = [s for s in shares.values() if s > 0]
-        if active and max(active) > IMBALANCE * min(active) and self.world.rank == 0:
+        if active and max(active) > IMBALANCE * min(active) and self.world.rank == 0 and not self.warned:
+            self.warned = True  # once: the log has every reading
             text = ", ".join(f"{name} {share:.1%}" for name, share in shares.items())
-            self.fit.progress.event("warning", task=self.fit.name, text=f"gradient shares at the logits: {text}")
+            self.fit.progress.warn(
+                self.fit.name, f"gradient shares at the {place}, step {step}: {text}. Change weight?"
+            )
 
     @torch.no_grad()
     def _average(self, decay: float) -> None:
@@ -276,6 +304,7 @@ class Trainer:
             "module": checkpoint.module_state(self.module),
             "optimizer": checkpoint.optimizer_tensors(self.optimizer),
             "terms": self.terms.state(),
+            "adapters": checkpoint.module_state(self.features.adapters),
         }
         if self.ema is not None:
             groups["ema"] = self.ema
@@ -305,6 +334,7 @@ class Trainer:
         for name, value in position.items():
             setattr(self.state, name, value)
         self.module.load_state_dict(groups["module"])
+        self.features.adapters.load_state_dict(groups.get("adapters", {}))
         checkpoint.load_optimizer(self.optimizer, groups.get("optimizer", {}))
         self.terms.restore(groups["terms"])
         if self.ema is not None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from potstill.schedules import value_at
 from potstill.train.world import World
 
 IMBALANCE = 10.0
-"""A term whose gradient at the logits is this many times another's is worth a warning."""
+"""A term whose gradient is this many times another's is worth a warning."""
 
 
 def name_terms(objectives: Sequence[ObjectiveSpec]) -> list[str]:
@@ -39,16 +40,21 @@ class Terms:
         self._world = world
         self._sums = {name: [0.0, 0.0] for name in self.names}  # of w l, and of w
 
-    def loss(self, x: LossInputs) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, x: LossInputs, views: Mapping[str, LossInputs] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Return (this process's part of the total loss, each weighted term): sum(w l) / sum(w), 0 if no row has it.
 
         The parts of all processes add up to the loss of the whole batch.
+
+        Args:
+            x: the batch.
+            views: the batch as a term sees it, with its own taps, by the term's name; the others see `x`.
         """
         terms: dict[str, Tensor] = {}
         for name, objective in zip(self.names, self.objectives, strict=True):
             weight = value_at(objective.weight, x.progress)
-            loss_B = objective.loss(x)
-            mask_B = objective.mask(x)
+            seen = (views or {}).get(name, x)
+            loss_B = objective.loss(seen)
+            mask_B = objective.mask(seen)
             if mask_B is None:
                 summed, num = loss_B.sum(), loss_B.new_tensor(float(len(loss_B)))
             else:
@@ -59,12 +65,18 @@ class Terms:
         total = functools.reduce(operator.add, terms.values())
         return total, terms
 
-    def shares(self, terms: dict[str, Tensor], logits_BK: Tensor) -> dict[str, float]:
-        """Return each term's share of the gradient's L2 norm at the logits, [0, 1], adding up to 1."""
+    def shares(self, terms: dict[str, Tensor], at: Sequence[Tensor]) -> dict[str, float]:
+        """Return each term's share of the gradient's L2 norm, [0, 1], adding up to 1.
+
+        Args:
+            terms: each weighted term.
+            at: where the gradient is read: the logits; the student's weights where a term reads its features, since that
+                term's gradient does not pass the logits.
+        """
         norms = {}
         for name, term in terms.items():
-            gradient = torch.autograd.grad(term, logits_BK, retain_graph=True, materialize_grads=True)[0]
-            norms[name] = float(gradient.norm())
+            gradients = torch.autograd.grad(term, at, retain_graph=True, materialize_grads=True)
+            norms[name] = math.hypot(*(float(g.norm()) for g in gradients))
         total = sum(norms.values())
         return {name: norm / total if total > 0 else 0.0 for name, norm in norms.items()}
 
@@ -98,9 +110,17 @@ class Terms:
 
 
 def check_first_batch(
-    terms: dict[str, Tensor], total: Tensor, logits_BK: Tensor, warms_up: bool, context: dict[str, Any]
+    terms: dict[str, Tensor], total: Tensor, at: Sequence[Tensor], place: str, warms_up: bool, context: dict[str, Any]
 ) -> None:
-    """Look at the first batch before the long work begins; `warms_up` says that every weight still is 0 then.
+    """Look at the first batch before the long work begins.
+
+    Args:
+        terms: each weighted term.
+        total: their sum.
+        at: where the gradient is looked at: the logits; the student's weights where a term reads its features.
+        place: what `at` is, for errors.
+        warms_up: every weight still is 0 then, and not for good.
+        context: facts for errors.
 
     Raises:
         TrainingError: a term is not finite, or none of them moves the student.
@@ -111,10 +131,10 @@ def check_first_batch(
                 f"{name}: must be finite on the first batch; got {float(term.detach())}. Training would only spread it. "
                 f"Check the student's weights, its input range and the learning rate ({context})."
             )
-    gradient = torch.autograd.grad(total, logits_BK, retain_graph=True, materialize_grads=True)[0]
-    still = float(gradient.abs().sum()) == 0.0 and not warms_up
-    if still or not torch.isfinite(gradient).all():
+    gradients = torch.autograd.grad(total, at, retain_graph=True, materialize_grads=True)
+    still = not any(bool(g.any()) for g in gradients) and not warms_up
+    if still or not all(bool(torch.isfinite(g).all()) for g in gradients):
         raise TrainingError(
             f"objectives {sorted(terms)}: must move the student; got a gradient of zero, or none that is finite, at "
-            "its logits on the first batch. Every weight may be 0, or no row has a label."
+            f"its {place} on the first batch. Every weight may be 0, or no row has a label."
         )

@@ -88,6 +88,21 @@ def test_events_are_for_json_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("mode", "shown"), [("plain", "  arm: warning: look\n"), ("quiet", ""), ("bar", "\r\x1b[2K  arm: warning: look\n")]
+)
+def test_a_warning_is_for_people_too(mode: Any, shown: str) -> None:
+    stream = io.StringIO()
+    progress = Progress("plain", stream)
+    progress.mode = mode
+    progress.warn("arm", "look")
+    assert stream.getvalue() == shown
+    stream = io.StringIO()
+    Progress("json", stream).warn("arm", "look")
+    found = json.loads(stream.getvalue())
+    assert (found["event"], found["task"], found["text"]) == ("warning", "arm", "look")
+
+
+@pytest.mark.parametrize(
     ("function", "value", "text"),
     [
         (human_bytes, 0, "0 B"), (human_bytes, 999, "999 B"), (human_bytes, 1000, "1 kB"), (human_bytes, 3_440_000, "3.44 MB"),

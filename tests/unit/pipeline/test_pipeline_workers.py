@@ -154,6 +154,13 @@ def test_a_childs_events_are_passed_on(run: Run) -> None:
     assert len(passed) == 8 and passed[0]["done"] == 3
 
 
+def test_a_childs_warning_is_shown_to_people(run: Run) -> None:
+    stream = io.StringIO()
+    warning = """printf '{"event": "warning", "task": "arm", "text": "look"}\\n'"""
+    run(f"read setup; while read line; do {warning}; {DONE}; done", progress=Progress("plain", stream))
+    assert "arm: warning: look" in stream.getvalue()
+
+
 def test_no_child_is_left(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[Any] = []
     popen = workers.subprocess.Popen

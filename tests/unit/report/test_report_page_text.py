@@ -266,3 +266,12 @@ def test_brackets_in_a_name_are_no_markup() -> None:
     found = results()
     found["name"] = "run [red]x[/red]"
     assert table(found, 80)[0] == "run [red]x[/red]"
+
+
+def test_features_that_were_compared_are_named(tmp_path: Path) -> None:
+    found = results()
+    assert "Features compared" not in page(found, tmp_path, samples=False)
+    pairs = [{"student": HOSTILE, "teacher": "layer1"}, {"student": "4", "teacher": "layer2"}]
+    found["arms"][0]["taps"] = {"feature-l2": pairs}
+    text = "".join(read(page(found, tmp_path, samples=False)).text)
+    assert f"Features compared, student ↔ teacher. feature-l2: {HOSTILE} ↔ layer1, 4 ↔ layer2." in text

@@ -19,6 +19,7 @@ from potstill.data.augment.shift import ShiftSpec
 from potstill.data.dataset import Dataset, prepare
 from potstill.labels.spec import LabelsSpec
 from potstill.models.ds_cnn import DsCnnSpec
+from potstill.objectives.feature_l2 import FeatureL2Spec
 from potstill.objectives.hard_label import HardLabelSpec
 from potstill.objectives.hard_pseudo_label import HardPseudoLabelSpec
 from potstill.objectives.soft_label import SoftLabelSpec
@@ -29,8 +30,10 @@ from potstill.stages._fit import supervised
 from potstill.stages._parts import MICRO_BATCH, label_all, label_batches, labelled_rows, labelled_sample
 from potstill.stages.distill import DistillStage, DistillStep
 from potstill.stages.label import LabelStage
+from potstill.taps import TapPair
 from potstill.tasks.image_classification import ImageClassificationSpec
 from potstill.teachers.object import object_teacher
+from potstill.teachers.onnx import OnnxTeacherSpec
 from potstill.testing import tiny
 from potstill.testing.modules import plain
 from potstill.train import loop
@@ -79,10 +82,12 @@ def context(cache: Path, work: Path, **inputs: Path) -> StageContext:
     return StageContext("stage", inputs, work, RunOptions(cache=cache))
 
 
-def stage_of(control: str | None, mode: str = "stored", seed: int = 0) -> DistillStage:
-    step = DistillStep(
-        objectives=(SoftLabelSpec(), HardLabelSpec(weight=0.1)), training=TrainSpec(epochs=EPOCHS, batch_size=BATCH)
-    )
+BOTH = (SoftLabelSpec(), HardLabelSpec(weight=0.1))
+HINT = FeatureL2Spec(taps=(TapPair(student="2", teacher="conv"),))
+
+
+def stage_of(control: str | None, mode: str = "stored", seed: int = 0, objectives: Any = BOTH) -> DistillStage:
+    step = DistillStep(objectives=objectives, training=TrainSpec(epochs=EPOCHS, batch_size=BATCH))
     job = StepJob(
         task=ImageClassificationSpec(), student=STUDENT, teacher=TEACHER, labels=LabelsSpec(views=2, mode=mode),
         augment=(ShiftSpec(pixels=1),), seed=seed, augment_seed=4, control=control,
@@ -136,6 +141,41 @@ def test_each_arm_sees_its_own_rows_and_labels(
     assert visited.tolist() == (known.tolist() if rows == "labelled" else list(range(len(fit.train))))
     assert not fit.reveal, "hidden labels stay hidden"
     assert (fit.store is not None) == reads and fit.num_views == (2 if reads else None)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "mode", "inputs", "store"),
+    [
+        (BOTH, "stored", {"labels"}, "LabelStore"),
+        (BOTH, "live", {"teacher"}, "LiveStore"),
+        ((*BOTH, HINT), "stored", {"labels", "teacher"}, "LabelStore"),
+        ((*BOTH, HINT), "live", {"teacher"}, "LiveStore"),
+        ((HINT,), "stored", {"teacher"}, "NoneType"),
+    ],
+    ids=["stored", "live", "features", "features-live", "features-alone"],
+)  # fmt: skip
+def test_an_arm_needs_the_teacher_itself_only_where_it_reads_features(
+    fit_of: Callable[..., Fit], objectives: Any, mode: str, inputs: set[str], store: str
+) -> None:
+    stage = stage_of(None, mode, objectives=objectives)
+    assert set(stage.inputs_needed()) == {"data", "student"} | inputs
+    fit = fit_of(None, mode=mode, objectives=objectives)
+    assert (fit.teacher is not None) == (HINT in objectives) and type(fit.store).__name__ == store
+    assert fit.rows is None, "all of them: features need no label"
+    control = stage_of("hard-label", mode, objectives=objectives)
+    assert control.teacher is None and set(control.inputs_needed()) == {"data", "student"}
+
+
+def test_a_teacher_that_gives_outputs_alone_is_refused_for_features(tmp_path: Path) -> None:
+    (tmp_path / "teacher.onnx").touch()
+    job = StepJob(
+        task=ImageClassificationSpec(), student=STUDENT, teacher=OnnxTeacherSpec(path=tmp_path / "teacher.onnx"),
+        labels=LabelsSpec(), augment=(), seed=0, augment_seed=0, control=None,
+    )  # fmt: skip
+    ((path, message),) = DistillStep(objectives=(SoftLabelSpec(), HINT)).faults(job)
+    assert path == ("objectives", 1, "kind") and "'feature-l2' reads features inside the teacher" in message
+    assert "kind 'onnx'" in message and message.endswith("object, torch, train, zoo")
+    assert not DistillStep(objectives=(SoftLabelSpec(), HINT)).faults(replace(job, teacher=TEACHER))
 
 
 def test_seeds_differ_in_start_and_share_augmentation(fit_of: Callable[..., Fit]) -> None:

@@ -18,6 +18,7 @@ from potstill.objectives.soft_label import SoftLabelSpec
 from potstill.schedules.training import TrainSpec
 from potstill.tasks.image_classification import ImageClassificationSpec
 from potstill.testing import tiny
+from potstill.train.features import LiveTeacher
 from potstill.train.loop import Fit, Trainer
 
 STEPS = 20
@@ -39,6 +40,13 @@ def make_fit(folder: Path, model: ModelSpec = RESTLESS, training: dict[str, Any]
         "augment_seed": 5, "work": folder, "name": "training", "fingerprint": {"threads": 1}, "num_views": 1,
         "store": tiny.MemoryStore(tiny.logits(90, 10, seed=8), Float32Spec()), **changes,
     })  # fmt: skip
+
+
+def live_teacher(model: ModelSpec, seed: int = 9) -> LiveTeacher:
+    """Return a teacher with weights as they are drawn."""
+    torch.manual_seed(seed)
+    new = new_model(model, tiny.IO, (0.4,), (0.3,))
+    return LiveTeacher(new.module, new.preprocess)
 
 
 class Killed(Exception):

@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from _train_parts import RESTLESS, STEPS, make_fit, run_until, state
+from _train_parts import RESTLESS, STEPS, live_teacher, make_fit, run_until, state
 from torch import nn
 
 from potstill.core.errors import StoreError
 from potstill.models.resnet import ResNetSpec
+from potstill.objectives.attention_transfer import AttentionTransferSpec
+from potstill.objectives.feature_l2 import FeatureL2Spec
+from potstill.objectives.rkd import RkdSpec
 from potstill.objectives.soft_label import SoftLabelSpec
 from potstill.schedules.linear import LinearSpec
 from potstill.schedules.training import TrainSpec
@@ -28,6 +31,8 @@ from potstill.train.optim import build_optimizer
 
 RESNET = ResNetSpec(depth=8, width=4)
 """Three-by-three convolutions in channels-last memory: an optimiser state in another order would go to other weights."""
+WIDE = ResNetSpec(depth=8, width=6)
+"""Teaches features through adapters."""
 
 
 @pytest.mark.parametrize(
@@ -40,8 +45,11 @@ RESNET = ResNetSpec(depth=8, width=4)
         (RESTLESS, {"patience": 2, "learning_rate": 0.5}, {}),
         (RESTLESS, {"optimizer": "sgd", "momentum": 0, "lr_schedule": "linear"}, {}),
         (RESTLESS, {}, {"objectives": (SoftLabelSpec(temperature=LinearSpec(start=4, end=1)),), "rows": np.arange(0, 90, 2)}),
+        (RESNET, {"clip_norm": 1.0}, {"objectives": (SoftLabelSpec(), FeatureL2Spec()), "teacher": live_teacher(WIDE)}),
+        (RESNET, {"ema": 0.9, "keep": "best"}, {"objectives": (FeatureL2Spec(), AttentionTransferSpec(), RkdSpec(), FeatureL2Spec(taps="last")),
+                                                "teacher": live_teacher(WIDE), "store": None}),
     ],
-    ids=["adamw", "sgd", "average", "dropout", "patience", "plain-sgd", "schedule"],
+    ids=["adamw", "sgd", "average", "dropout", "patience", "plain-sgd", "schedule", "features", "features-alone"],
 )  # fmt: skip
 @pytest.mark.parametrize("stops", [(1,), (7, 8, 19)])
 def test_a_training_that_was_stopped_ends_in_the_same_bits(

@@ -1,0 +1,107 @@
+"""The places of a recipe's two models and what its objectives pair, known from shapes before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from potstill.core.errors import PotstillError, RecipeError
+from potstill.core.progress import Progress
+from potstill.objectives import ObjectiveSpec
+from potstill.pipeline.cache import ArtifactCache, default_root
+from potstill.pipeline.execute import Executor
+from potstill.pipeline.graph import Graph, build
+from potstill.pipeline.shape import DataShape, data_shape
+from potstill.recipe.model import Recipe
+from potstill.stages import RunOptions
+from potstill.taps import Place
+
+if TYPE_CHECKING:
+    from potstill.taps.pairing import Pair
+
+
+@dataclass
+class TapReport:
+    """What can be tapped in a recipe's models and what is."""
+
+    student: list[Place]
+    teacher: list[Place] | None
+    """None for a teacher that is no torch module here."""
+    auto: list[Pair]
+    """What `taps: auto` pairs; empty where a model has no stages."""
+    terms: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Path of an objective on features in the recipe -> its pairs: student, teacher, joined_by."""
+    faults: list[str] = field(default_factory=list)
+    """Of objectives whose pairs are not possible."""
+
+
+def tap_report(recipe: Recipe, progress: Progress) -> TapReport:
+    """Return every place of a recipe's models with its shape. The data is prepared first where only that shows its shape."""
+    cache = ArtifactCache(default_root())
+    graph = build(recipe, cache.digests)
+    shape = data_shape(graph, cache)
+    if shape is None:
+        Executor(graph, cache, RunOptions(cache.root), progress).run(graph.nodes["prepare"])
+        shape = data_shape(graph, cache)
+        assert shape is not None
+    return _report(recipe, shape)
+
+
+def check_taps(graph: Graph, cache: ArtifactCache) -> dict[str, list[dict[str, Any]]]:
+    """Return the pairs of each objective on features, by its path in the recipe; empty where nothing is left to train, or
+    the data's shape is not known yet: the training looks again.
+
+    Raises:
+        RecipeError: pairs that are not possible, all at once.
+    """
+    reading = [n for n in graph.named("steps/") if any(_reads(o) for o in getattr(n.spec, "objectives", ()))]
+    if all(cache.has(node.key) for node in reading):
+        return {}
+    shape = data_shape(graph, cache)
+    if shape is None:
+        return {}
+    found = _report(graph.recipe, shape)
+    if found.faults:
+        raise RecipeError(found.faults)
+    return found.terms
+
+
+def _reads(objective: ObjectiveSpec) -> bool:
+    return objective.needs().taps is not None
+
+
+def _report(recipe: Recipe, shape: DataShape) -> TapReport:
+    import torch
+
+    from potstill.models.tools.build import new_model
+    from potstill.taps.pairing import auto_pairs
+    from potstill.taps.places import ROWS, list_places
+
+    pixels = torch.zeros(ROWS, shape.io.channels, shape.io.height, shape.io.width)
+    new = new_model(recipe.student, shape.io, shape.mean, shape.std)
+    student = list_places(new.module, new.preprocess(pixels), "student")
+    if not recipe.teacher.tappable:
+        return TapReport(student, None, [])
+    labeller = recipe.teacher.architecture(shape.io, shape.mean, shape.std)
+    teacher = list_places(labeller.module, labeller.preprocess(pixels), "teacher")
+    report = TapReport(student, teacher, auto_pairs(student, teacher))
+    for i, step in enumerate(recipe.steps):
+        for j, objective in enumerate(getattr(step, "objectives", ())):
+            if _reads(objective):
+                _add_term(report, objective, f"steps[{i}].objectives[{j}]", student, teacher)
+    return report
+
+
+def _add_term(report: TapReport, objective: Any, where: str, student: list[Place], teacher: list[Place]) -> None:
+    from potstill.taps.pairing import resolve
+
+    try:
+        report.terms[where] = [
+            {"student": pair.student.name, "teacher": pair.teacher.name,
+             "joined_by": objective.joint(pair.student.shape, pair.teacher.shape, f"{where} {pair.name}").says}
+            for pair in resolve(objective.needs().taps, student, teacher, where)
+        ]  # fmt: skip
+    except RecipeError as err:
+        report.faults += err.faults
+    except PotstillError as err:
+        report.faults.append(str(err))
