@@ -15,7 +15,7 @@ from potstill.models import ModelSpec
 from potstill.pipeline.cache import ArtifactCache, default_root
 from potstill.pipeline.graph import Graph, Node, build
 from potstill.pipeline.shape import DataShape, data_shape
-from potstill.pipeline.taps import check_taps
+from potstill.pipeline.taps import check_objectives
 from potstill.recipe.model import Recipe
 
 _MACS_PER_SECOND = 4e9
@@ -74,7 +74,7 @@ def make_plan(recipe: Recipe) -> Plan:
     for node in graph.nodes.values():
         groups.setdefault(_group(node), []).append(node)
     lines = [_line(name, nodes, cache, before, cost) for name, nodes in groups.items()]
-    return Plan(lines, models, check_taps(graph, cache))
+    return Plan(lines, models, check_objectives(graph, cache))
 
 
 def _profile(spec: ModelSpec | None, shape: DataShape | None, cache: ArtifactCache) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.execute import RANK, Outcome
 from potstill.pipeline.graph import STUDENT, Graph, build, last_step
 from potstill.pipeline.schedule import run_all
-from potstill.pipeline.taps import check_taps
+from potstill.pipeline.taps import check_objectives
 from potstill.recipe.model import Recipe
 from potstill.stages import RunOptions
 
@@ -69,7 +69,7 @@ def run(
     found = finished(graph, cache, out)
     if found is not None:
         return Run(out, found, False, time.monotonic() - started)
-    check_taps(graph, cache)
+    check_objectives(graph, cache)
     cores = os.cpu_count() or 1 if options.threads == 0 else options.threads
     outcomes = run_all(graph, cache, options, progress, cores)
     if RANK != 0:

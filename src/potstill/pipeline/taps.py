@@ -1,4 +1,5 @@
-"""The places of a recipe's two models and what its objectives pair, known from shapes before anything is trained."""
+"""The places of a recipe's two models and what its objectives ask of them and of the data, known from shapes before
+anything is trained."""
 
 from __future__ import annotations
 
@@ -47,23 +48,37 @@ def tap_report(recipe: Recipe, progress: Progress) -> TapReport:
     return _report(recipe, shape)
 
 
-def check_taps(graph: Graph, cache: ArtifactCache) -> dict[str, list[dict[str, Any]]]:
-    """Return the pairs of each objective on features, by its path in the recipe; empty where nothing is left to train, or
-    the data's shape is not known yet: the training looks again.
+def check_objectives(graph: Graph, cache: ArtifactCache) -> dict[str, list[dict[str, Any]]]:
+    """Look at what objectives ask of the data and the models; return the pairs of each objective on features, by its path
+    in the recipe. Empty where nothing is left to train, or the data's shape is not known yet: the training looks again.
 
     Raises:
-        RecipeError: pairs that are not possible, all at once.
+        RecipeError: objectives that cannot teach so many classes, or pairs that are not possible, all at once.
     """
-    reading = [n for n in graph.named("steps/") if any(_reads(o) for o in getattr(n.spec, "objectives", ()))]
-    if all(cache.has(node.key) for node in reading):
-        return {}
-    shape = data_shape(graph, cache)
+    waiting = [n for n in graph.named("steps/") if not cache.has(n.key)]
+    shape = data_shape(graph, cache) if waiting else None
     if shape is None:
         return {}
-    found = _report(graph.recipe, shape)
-    if found.faults:
-        raise RecipeError(found.faults)
-    return found.terms
+    faults = _classes_refused(graph.recipe, shape.io.num_classes)
+    terms = {}
+    if any(_reads(o) for node in waiting for o in getattr(node.spec, "objectives", ())):
+        found = _report(graph.recipe, shape)
+        faults, terms = faults + found.faults, found.terms
+    if faults:
+        raise RecipeError(faults)
+    return terms
+
+
+def _classes_refused(recipe: Recipe, num_classes: int) -> list[str]:
+    faults = []
+    for i, step in enumerate(recipe.steps):
+        for j, objective in enumerate(getattr(step, "objectives", ())):
+            why = objective.refuses(num_classes)
+            if why is not None:
+                faults.append(
+                    f"steps[{i}].objectives[{j}]: {objective.kind!r} cannot teach {num_classes} classes. {why}."
+                )
+    return faults
 
 
 def _reads(objective: ObjectiveSpec) -> bool:

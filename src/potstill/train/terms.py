@@ -82,9 +82,8 @@ class Terms:
 
     @property
     def warms_up(self) -> bool:
-        """Whether every weight is 0 at first but not for good."""
-        first, middle = (sum(value_at(o.weight, p) for o in self.objectives) for p in (0.0, 0.5))
-        return first == 0 and middle > 0
+        """Whether the weight of some term is 0 at first but not for good."""
+        return any(value_at(o.weight, 0.0) == 0 and value_at(o.weight, 0.5) > 0 for o in self.objectives)
 
     def readings(self, progress: float, shares: dict[str, float]) -> dict[str, dict[str, float | None]]:
         """Return what the log keeps of each term since the last call, and start again."""
@@ -119,7 +118,7 @@ def check_first_batch(
         total: their sum.
         at: where the gradient is looked at: the logits; the student's weights where a term reads its features.
         place: what `at` is, for errors.
-        warms_up: every weight still is 0 then, and not for good.
+        warms_up: a weight still is 0 then, and not for good: the other terms may have no row in this batch.
         context: facts for errors.
 
     Raises:

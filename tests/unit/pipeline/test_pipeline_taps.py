@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -136,3 +137,19 @@ def test_a_black_box_has_no_places(tmp_path: Path) -> None:
         RecipeError, match=r"recipe\.yaml:\d+:\d+ steps\[0\]\.objectives\[0\]\.kind: 'rkd' reads features inside"
     ):
         recipe_of({"kind": "rkd"}, teacher={"kind": "onnx", "path": "t.onnx"})
+
+
+def test_an_objective_that_cannot_teach_two_classes_is_refused_before_any_compute(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 255, (80, 8, 8), dtype=np.uint8), np.arange(80) % 2
+    np.savez(tmp_path / "two.npz", x_train=pixels, y_train=labels)
+    data = {"kind": "npz", "path": "two.npz", "classes": ["no", "yes"]}
+    recipe = recipe_of({"kind": "dkd"}, {"kind": "soft-label"}, {"kind": "dist"}, data=data)
+    options = RunOptions(tmp_path / "cache", 1)
+    with pytest.raises(RecipeError) as caught:
+        running.run(
+            recipe, yaml.safe_dump(recipe.model_dump(mode="json")), tmp_path / "out", options, Progress("quiet")
+        )
+    assert [f.split(":")[0] for f in caught.value.faults] == ["steps[0].objectives[0]", "steps[0].objectives[2]"]
+    assert all("cannot teach 2 classes. One" in f or "cannot teach 2 classes. The" in f for f in caught.value.faults)
+    assert not list((tmp_path / "cache" / "artifacts").glob("*"))

@@ -142,6 +142,7 @@ def test_a_loss_that_is_not_finite_is_named_at_once_or_when_it_comes(tmp_path: P
         ((HardLabelSpec(),), {"rows": np.arange(50, 90)}, "no row has a label"),
         ((HardLabelSpec(weight=WarmUpSpec(value=1.0)),), {}, None),
         ((HardLabelSpec(weight=0.0), SoftLabelSpec()), {}, None),
+        ((HardLabelSpec(), SoftLabelSpec(weight=WarmUpSpec(value=1.0))), {"rows": np.arange(50, 90)}, None),
     ],
 )
 def test_the_first_batch_must_move_the_student(
