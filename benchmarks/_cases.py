@@ -134,7 +134,9 @@ class Case:
             views=self.views, codec=self._codec(), output="logits", micro_batch=MICRO_BATCH,
         )  # fmt: skip
 
-    def fit(self, dataset: Dataset, store: RowReader | None, steps: int, work: Path, every: int | None = None) -> Fit:
+    def fit(
+        self, dataset: Dataset, store: RowReader | None, steps: int, work: Path, every: int | None = None, seed: int = 0
+    ) -> Fit:
         """Return a training of the student on a store's labels; without a store, on hard labels.
 
         Args:
@@ -143,14 +145,15 @@ class Case:
             steps: of the optimiser.
             work: the trainer's folder.
             every: steps between evaluations; None evaluates once, at the end.
+            seed: of first weights and order.
         """
-        new = self.model(dataset)
+        new = self.model(dataset, seed=seed)
         return Fit(
             module=new.module, preprocess=new.preprocess, task=ImageClassificationSpec(), train=dataset.splits["train"],
             validation=dataset.splits["validation"], classes=dataset.classes,
             rows=None,
             objectives=self.objectives() if store is not None else [HardLabelSpec()], training=self.training(),
-            augment=self.ops(), num_steps=steps, evaluate_every=every or steps, seed=0, augment_seed=0, work=work,
+            augment=self.ops(), num_steps=steps, evaluate_every=every or steps, seed=seed, augment_seed=0, work=work,
             name=self.name, fingerprint={}, num_views=self.views, store=store,
         )  # fmt: skip
 
