@@ -1,0 +1,127 @@
+"""What each objective costs: time of a step as a ratio to training on hard labels, and memory.
+
+Usage: python benchmarks/objectives.py [cost ...] [--rounds N]
+
+One thread. Every registered objective with its defaults, alone, on the Fashion-MNIST student of 4,138 parameters, batch 128,
+rows of the teacher's outputs from the store; objectives on features run the teacher (ResNet-8 of width 16) on each batch.
+Blocks of 12 steps alternate; ratios are medians over rounds of CPU seconds. Memory is that of a fresh process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import _measure as measure
+
+STEPS = 12
+CONTROL = "hard-label"
+
+
+def specs() -> dict[str, Any]:
+    """Return every objective with its defaults, the control first; temperatures are constant where they may vary."""
+    from potstill.objectives import registry
+
+    kinds = [CONTROL, *sorted(kind for kind in registry.kinds() if kind != CONTROL)]
+    return {kind: registry[kind].model_validate({"kind": kind}) for kind in kinds}
+
+
+class Setting:
+    """One objective, ready to train a block.
+
+    Args:
+        kind: of the objective.
+    """
+
+    def __init__(self, kind: str) -> None:
+        import _cases as cases
+
+        from potstill.stages._parts import set_threads
+        from potstill.train.features import LiveTeacher
+
+        set_threads(1)
+        self.objective, self.case = specs()[kind], cases.CASES["fashion"]
+        self.dataset = self.case.dataset()
+        needs = self.objective.needs()
+        self.store = self.case.store(self.dataset) if needs.teacher != "nothing" else None
+        self.teacher = None
+        if needs.taps is not None:
+            made = self.case.model(self.dataset, "teacher")
+            self.teacher = LiveTeacher(made.module.eval().requires_grad_(False), made.preprocess)
+
+    def block(self) -> measure.Seconds:
+        """Train a few steps from the start."""
+        from potstill.train.loop import Trainer
+
+        with tempfile.TemporaryDirectory() as work:
+            fit = self.case.fit(self.dataset, self.store, STEPS, Path(work))
+            fit = replace(fit, objectives=[self.objective], teacher=self.teacher, validation=_nothing(fit.validation))
+            trainer = Trainer(fit)
+            return measure.timed(trainer.run)
+
+
+def _nothing(split: Any) -> Any:
+    """Return a split without rows: an evaluation would cost the same for all, and blur the ratio."""
+    return replace(split, **{name: value[:0] for name, value in vars(split).items()})
+
+
+def cost(rounds: int) -> dict[str, Any]:
+    """Return the time of a step and the memory of each objective."""
+    settings = {kind: Setting(kind) for kind in specs()}
+    seconds = measure.alternate({kind: s.block for kind, s in settings.items()}, rounds)
+    used = {kind: [measure.child(Path(__file__), "child", kind) for _ in range(3)] for kind in settings}
+    return {
+        kind: {
+            "step_ms": measure.median([s.cpu / STEPS * 1e3 for s in of]),
+            "cpu": measure.ratio(of, seconds[CONTROL], "cpu"),
+            "VmHWM": measure.median([u["VmHWM"] / 1e6 for u in used[kind]]),
+            "reads": "features" if settings[kind].teacher else "outputs" if settings[kind].store else "labels",
+        }
+        for kind, of in seconds.items()
+    }
+
+
+def cost_part(found: dict[str, Any]) -> str:
+    """Return the page's part."""
+    rows = [
+        [f"`{kind}`", f["reads"], measure.shown(f["step_ms"], 1), measure.shown(f["cpu"]), measure.shown(f["VmHWM"], 0)]
+        for kind, f in sorted(found.items(), key=lambda item: item[1]["cpu"]["value"])
+    ]
+    n = found[CONTROL]["cpu"]["n"]
+    return (
+        "## Time of a step and memory\n\nEach objective alone with its defaults, on a DS-CNN of 4,138 parameters, Fashion-MNIST, "
+        f"batch 128; *reads* says what it needs besides the picture. A ratio is over `{CONTROL}`, which needs no teacher. "
+        "Objectives on features run the teacher, a ResNet-8 of 77,754 parameters, on every batch: that is most of what they "
+        f"cost. {n} rounds of {STEPS} steps, median [95 % bootstrap interval].\n\n"
+        + measure.table(["objective", "reads", "CPU ms a step", f"ratio to {CONTROL}", "peak memory (VmHWM), MB"], rows)
+    )
+
+
+def child(kind: str) -> None:
+    """Train a block and print this process's memory as JSON."""
+    Setting(kind).block()
+    sys.stdout.write(json.dumps(measure.memory()) + "\n")
+
+
+def main() -> None:
+    """Run what was asked, keep the rest, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", help="cost; default all")
+    parser.add_argument("--rounds", type=int)
+    given = parser.parse_args()
+    if given.parts[:1] == ["child"]:
+        child(given.parts[1])
+        return
+    record = measure.kept("objectives")
+    for part in given.parts or ["cost"]:
+        record[part] = {"figures": cost(given.rounds or 9), "machine": measure.machine()}
+        measure.write("objectives", "What objectives cost", {"cost": cost_part}, record)
+
+
+if __name__ == "__main__":
+    main()
