@@ -34,6 +34,7 @@ class OnnxSpec(ExporterSpec):
 
     def export(self, module: nn.Module, example_BCHW: NDArray[Any], out: Path) -> Artifact:
         import onnx
+        import onnxscript  # noqa: F401 - torch's exporter translates through it; imported, its version is in the key
         import torch
 
         example = torch.from_numpy(example_BCHW[:2].copy())
