@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -10,7 +11,11 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from potstill.core.errors import TrainingError
-from potstill.taps.places import tensor_of
+from potstill.taps.places import Place, tensor_of
+
+
+class _Enough(BaseException):
+    """Ends a pass whose every tap has been captured; no `except Exception` of a user's module may catch it."""
 
 
 class Capture:
@@ -21,27 +26,32 @@ class Capture:
 
     Args:
         module: holds the places.
-        names: module paths; none costs nothing.
+        places: what to capture, as `list_places` found it; none costs nothing.
         where: names the model in errors.
+        stop: end the pass, quietly, as soon as everything is captured: what comes after is not needed.
     """
 
-    def __init__(self, module: nn.Module, names: Sequence[str], where: str = "model") -> None:
-        self._parts = {name: module.get_submodule(name) for name in names}
-        self._where = where
+    def __init__(self, module: nn.Module, places: Sequence[Place], where: str, stop: bool = False) -> None:
+        self._parts = {place.name: module.get_submodule(place.name) for place in places}
+        self._runs = {place.name: place.runs for place in places}
+        self._where, self._stop = where, stop
         self._handles: list[RemovableHandle] = []
         self._outputs: dict[str, Tensor] = {}
+        self._count: Counter[str] = Counter()
 
     def __enter__(self) -> Capture:
         self._outputs.clear()
+        self._count.clear()
         self._handles = [part.register_forward_hook(self._hook(name)) for name, part in self._parts.items()]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> bool:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        return kind is _Enough
 
     def take(self) -> dict[str, Tensor]:
         """Return the outputs of the last pass by name and let go of them; of a module that ran several times, its last.
@@ -63,5 +73,8 @@ class Capture:
             tensor = tensor_of(output)
             if tensor is not None:
                 self._outputs[name] = tensor
+            self._count[name] += 1
+            if self._stop and all(self._count[n] >= runs for n, runs in self._runs.items()):
+                raise _Enough
 
         return hook

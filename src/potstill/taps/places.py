@@ -3,6 +3,7 @@ tokens, D token width."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ class Place:
     """Stands in an nn.Sequential or nn.ModuleList."""
     overwritten: bool
     """A later module writes over its output in place, so that what is captured would not be what it gave."""
+    runs: int
+    """How often it runs in a forward pass."""
 
 
 def list_places(module: nn.Module, sample_BCHW: Tensor, where: str) -> list[Place]:
@@ -56,9 +59,11 @@ def list_places(module: nn.Module, sample_BCHW: Tensor, where: str) -> list[Plac
     lists = (nn.Sequential, nn.ModuleList)
     modules = {name: part for name, part in module.named_modules() if name}
     seen: dict[str, tuple[Tensor, int]] = {}
+    runs: Counter[str] = Counter()
 
     def hook_of(name: str) -> Any:
         def hook(part: nn.Module, given: Any, output: Any) -> None:
+            runs[name] += 1
             seen.pop(name, None)  # the order is that of the last run
             tensor = tensor_of(output)
             if tensor is not None and tensor.ndim >= 2 and tensor.shape[0] == ROWS and tensor.is_floating_point():
@@ -83,7 +88,7 @@ def list_places(module: nn.Module, sample_BCHW: Tensor, where: str) -> list[Plac
             name, tuple(tensor.shape[1:]), type(modules[name]).__name__,
             block=any(True for _ in modules[name].children()),
             listed=isinstance(module.get_submodule(name.rpartition(".")[0]), lists),
-            overwritten=tensor._version != version,
+            overwritten=tensor._version != version, runs=runs[name],
         )
         for name, (tensor, version) in seen.items()
     ]  # fmt: skip

@@ -55,13 +55,13 @@ class Features:
         self._teacher = teacher
         if sample_BCHW is not None:
             self._pair(terms, module, preprocess, sample_BCHW, seed)
-        names: dict[str, list[str]] = {
-            who: list(dict.fromkeys(getattr(j.pair, who).name for group in self._joined.values() for j in group))
-            for who in ("student", "teacher")
-        }
-        self.captured = Capture(module, names["student"], "student")
+        pairs = [j.pair for group in self._joined.values() for j in group]
+        ours, theirs = {p.student.name: p.student for p in pairs}, {p.teacher.name: p.teacher for p in pairs}
+        self.captured = Capture(module, list(ours.values()), "student")
         """Wrap the student's forward pass in it, then ask for `views`."""
-        self._teacher_captured = Capture(teacher.module, names["teacher"], "teacher") if teacher is not None else None
+        self._teacher_captured = None
+        if teacher is not None:
+            self._teacher_captured = Capture(teacher.module, list(theirs.values()), "teacher", stop=True)
 
     def __bool__(self) -> bool:
         return bool(self._joined)

@@ -14,9 +14,16 @@ from potstill.models import ModelIO, ModelSpec
 from potstill.models.ds_cnn import DsCnnSpec
 from potstill.models.resnet import ResNetSpec
 from potstill.models.vit import ViTSpec
+from potstill.taps import Place
 from potstill.taps.capture import Capture
 from potstill.taps.places import list_places
 from potstill.testing.modules import Restless
+
+
+def places(module: nn.Module, *names: str) -> list[Place]:
+    found = {p.name: p for p in list_places(module, torch.zeros(2, 1, 8, 8), "model")}
+    return [found[name] for name in names]
+
 
 IO = ModelIO(num_classes=10, channels=1, height=8, width=8)
 
@@ -114,7 +121,7 @@ def test_a_listing_that_fails_leaves_no_hooks_and_no_modes() -> None:
 def test_a_capture_reads_and_changes_nothing() -> None:
     plain, tapped = built(ResNetSpec(depth=8, width=4)), built(ResNetSpec(depth=8, width=4))
     x = torch.rand(3, 1, 8, 8)
-    capture = Capture(tapped, ["layer1", "layer3.0"])
+    capture = Capture(tapped, places(tapped, "layer1", "layer3.0"), "student")
     torch.manual_seed(5)
     expected = plain(x)
     torch.manual_seed(5)
@@ -132,7 +139,7 @@ def test_a_capture_reads_and_changes_nothing() -> None:
 
 def test_hooks_exist_only_inside_the_capture() -> None:
     module = Odd()
-    capture = Capture(module, ["again", "pair"])
+    capture = Capture(module, places(module, "again", "pair"), "student")
     assert not any(m._forward_hooks for m in module.modules())
     with pytest.raises(RuntimeError), capture:
         assert sum(len(m._forward_hooks) for m in module.modules()) == 2
@@ -145,20 +152,55 @@ def test_hooks_exist_only_inside_the_capture() -> None:
     torch.testing.assert_close(taps["pair"], taps["again"] + 1)
 
 
-@pytest.mark.parametrize("name", ["unused", "relu"])
-def test_a_module_that_did_not_run_is_named(name: str) -> None:
-    capture = Capture(Odd(), [name], "student")
+def test_a_module_that_did_not_run_is_named() -> None:
+    module = Odd()
+    capture = Capture(module, places(module, "relu"), "student")
     with capture:
         pass
-    with pytest.raises(TrainingError, match=rf"student: must run each tapped module .* nothing from \['{name}'\]"):
+    with pytest.raises(TrainingError, match=r"student: must run each tapped module .* nothing from \['relu'\]"):
         capture.take()
 
 
 def test_taps_are_taken_once() -> None:
     module = Odd()
-    capture = Capture(module, ["relu"])
+    capture = Capture(module, places(module, "relu"), "model")
     with capture:
         module(torch.ones(2, 1, 8, 8))
     capture.take()
     with pytest.raises(TrainingError):
         capture.take()
+
+
+class Counted(Odd):
+    """Catches everything that its parts raise, and counts how far it comes."""
+
+    reached = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        try:
+            x = self.again(self.again(self.first(x)))
+        except Exception:
+            self.reached -= 100
+        self.reached += 1
+        out: Tensor = self.head(x.mean(dim=(2, 3)))
+        return out
+
+
+def test_a_pass_may_end_once_everything_is_captured() -> None:
+    """Not before the last run of a module that runs several times, and past a module that catches exceptions."""
+    module = Counted()
+    whole, short = (Capture(module, places(module, "again"), "teacher", stop=stop) for stop in (False, True))
+    module.reached = 0
+    x = torch.rand(3, 1, 8, 8)
+    with whole:
+        module(x)
+    with short:
+        module(x)
+    assert module.reached == 1, "the second pass went on"
+    expected = whole.take()["again"]
+    assert torch.equal(expected, short.take()["again"])
+    assert not any(m._forward_hooks for m in module.modules())
+    with short:
+        module(x)
+    assert module.reached == 1 and torch.equal(expected, short.take()["again"]), "and so each time"
+    assert places(module, "again")[0].runs == 2

@@ -85,6 +85,16 @@ def test_the_teacher_is_at_rest_and_stays_as_it_was(tmp_path: Path) -> None:
     assert all(p.grad is None and not p.requires_grad for p in teacher.module.parameters())
 
 
+def test_the_teacher_runs_only_as_far_as_it_is_read(tmp_path: Path) -> None:
+    teacher, ran = live_teacher(WIDE), []
+    spec = FeatureL2Spec(taps=(TapPair(student="layer1", teacher="layer1"),))
+    trainer = Trainer(feature_fit(tmp_path, (SoftLabelSpec(), spec), teacher=teacher))
+    for name in ("layer1", "layer2"):
+        teacher.module.get_submodule(name).register_forward_pre_hook(lambda *_, name=name: ran.append(name))
+    trainer.run()
+    assert ran == ["layer1"] * 20
+
+
 def test_what_the_teacher_gives_moves_the_student(tmp_path: Path) -> None:
     fits = [feature_fit(tmp_path / str(s), teacher=live_teacher(WIDE, s)) for s in (1, 2)]
     for fit in fits:
