@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from potstill.core.progress import Mode, Progress
 from potstill.data import DataSpec
@@ -52,7 +52,7 @@ def distill(
     *,
     teacher: nn.Module | TeacherSpec | Mapping[str, Any] | str | Path,
     student: nn.Module | Callable[[], nn.Module] | ModelSpec | Mapping[str, Any],
-    objectives: Sequence[ObjectiveSpec | Mapping[str, Any]] | None = None,
+    objectives: Sequence[ObjectiveSpec | Mapping[str, Any]] | Literal["auto"] | None = None,
     out: str | Path = "runs/python",
     name: str | None = None,
     augment: Sequence[Mapping[str, Any]] = (),
@@ -71,7 +71,7 @@ def distill(
         teacher: your own module (takes normalised pixels, gives logits), a path to an ONNX file, or a recipe section.
         student: a callable that gives a new module (a class without arguments, say), a module to start from, or a
             recipe section.
-        objectives: terms of the loss; default soft labels at T = 2 (weight 0.9) and hard labels (0.1).
+        objectives: terms of the loss, or "auto"; default soft labels at T = 2 (weight 0.9) and hard labels (0.1).
         out: run folder.
         name: of the run; default the folder's name.
         augment: as in a recipe.

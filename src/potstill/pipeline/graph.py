@@ -13,6 +13,7 @@ from potstill.core.hashing import StatCache, digest_json
 from potstill.core.sources import modules_used, packages_used
 from potstill.recipe.model import Recipe
 from potstill.stages import StageSpec, StepJob
+from potstill.stages.choose import ChooseStage
 from potstill.stages.evaluate import EvaluateStage
 from potstill.stages.export import ExportStage
 from potstill.stages.label import LabelStage
@@ -22,6 +23,9 @@ from potstill.stages.verify import VerifyStage
 
 STUDENT = "student"
 """Name of the arm that is not a control."""
+
+ALONE = "hard-label"
+"""The control that a student must beat where its objectives are chosen."""
 
 KEY_SCHEMA = 2
 _NO_NUMBERS = {"pydantic", "pydantic_core", "rich", "typer", "yaml"}
@@ -76,7 +80,7 @@ def build(recipe: Recipe, digests: StatCache) -> Graph:
         add(Node("label", label, {"data": data, "teacher": teacher}))
     evaluated = EvaluateStage(task=recipe.task, teacher=recipe.teacher)
     add(Node("evaluate/teacher", evaluated, {"data": data, "teacher": teacher}))
-    for arm in (STUDENT, *recipe.controls):
+    for arm in (*recipe.controls, STUDENT) if _chooses(recipe) else (STUDENT, *recipe.controls):
         for seed in range(recipe.seed, recipe.seed + recipe.seeds):
             _add_arm(graph, arm, seed)
     for exporter in recipe.export:
@@ -97,15 +101,18 @@ def last_step(graph: Graph, arm: str, seed: int) -> str:
 
 
 def _reads_teacher(recipe: Recipe) -> bool:
-    objectives = [o for step in recipe.steps for o in getattr(step, "objectives", ())]
-    return "hard-pseudo-label" in recipe.controls or any(o.needs().teacher != "nothing" for o in objectives)
+    return "hard-pseudo-label" in recipe.controls or any(step.reads_teacher() for step in recipe.steps)
+
+
+def _chooses(recipe: Recipe) -> bool:
+    return any(step.chooses() for step in recipe.steps)
 
 
 def _add_arm(graph: Graph, arm: str, seed: int) -> None:
     recipe = graph.recipe
     job = StepJob(
         task=recipe.task, student=recipe.student, teacher=recipe.teacher, labels=recipe.labels, augment=recipe.augment,
-        seed=seed, augment_seed=recipe.seed, control=None if arm == STUDENT else arm,
+        seed=seed, augment_seed=recipe.seed, control=None if arm == STUDENT else arm, controls=recipe.controls,
     )  # fmt: skip
     available = {"data": "prepare", "teacher": "teach", "labels": "label"}
     for i, step in enumerate(recipe.steps, 1):
@@ -113,6 +120,10 @@ def _add_arm(graph: Graph, arm: str, seed: int) -> None:
         inputs = {k: v for k, v in available.items() if k in spec.inputs_needed() and v in graph.nodes}
         name = graph.add(Node(f"steps/{arm}/seed{seed}/{i}-{step.kind}", spec, inputs, arm=True))
         available[spec.provides] = name
+    if arm == STUDENT and _chooses(recipe):
+        ends = {"data": "prepare", "student": available["student"], "control": last_step(graph, ALONE, seed)}
+        name = f"steps/{arm}/seed{seed}/{len(recipe.steps) + 1}-choose"
+        available["student"] = graph.add(Node(name, ChooseStage(task=recipe.task), ends, arm=True))
     evaluate = EvaluateStage(task=recipe.task)
     inputs = {"data": "prepare", "student": available["student"]}
     graph.add(Node(f"evaluate/{arm}/seed{seed}", evaluate, inputs, arm=True))

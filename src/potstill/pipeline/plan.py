@@ -17,6 +17,7 @@ from potstill.pipeline.graph import Graph, Node, build
 from potstill.pipeline.shape import DataShape, data_shape
 from potstill.pipeline.taps import check_objectives
 from potstill.recipe.model import Recipe
+from potstill.train.choice import SHARE
 
 _MACS_PER_SECOND = 4e9
 """Of one ordinary core in float32 convolutions; only until this machine has run something alike."""
@@ -188,7 +189,7 @@ class _Cost:
             return (
                 None if teacher is None else shape.train_rows * self._recipe.labels.views * teacher / _MACS_PER_SECOND
             )
-        if kind == "evaluate":
+        if kind in ("evaluate", "choose"):
             macs = teacher if node.name.endswith("teacher") else student
             return None if macs is None else shape.test_rows * macs / _MACS_PER_SECOND + 0.2
         training = getattr(node.spec, "training", None) or getattr(self._recipe.teacher, "training", None)
@@ -198,6 +199,8 @@ class _Cost:
         if macs is None:
             return None
         steps = training.epochs * -(-shape.train_rows // training.batch_size)
+        if kind == "auto-distill":
+            steps += steps // SHARE  # of the losers, at most
         macs = 3 * macs  # forward and backward
         if any(o.needs().taps is not None for o in getattr(node.spec, "objectives", ())):
             macs += teacher or 0  # runs on every batch

@@ -16,7 +16,7 @@ from potstill.core.tensorfile import open_arrays
 from potstill.data.dataset import Dataset
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.execute import Outcome
-from potstill.pipeline.graph import STUDENT, Graph, last_step
+from potstill.pipeline.graph import ALONE, STUDENT, Graph, last_step
 from potstill.verify.gain import accuracy_interval, gain
 
 _CURVE_POINTS = 200
@@ -82,6 +82,7 @@ class Results:
             },
             "teacher": {**_teacher_facts(taught), **self._scores(_logits(teacher_outputs, taught["output"]))},
             "arms": [self._arm(arm, correct) for arm, correct in arms.items()],
+            "auto": self._auto(),
             "gains": [self._gain(arm, arms) for arm in recipe.controls],
             "student": {
                 "sha256": self.manifest(first)["files"]["student.safetensors"]["sha256"],
@@ -121,7 +122,26 @@ class Results:
         }
 
     def _gain(self, control: str, arms: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        return {"control": control, **gain(arms[STUDENT], arms[control]).as_dict()}
+        found = {"control": control, **gain(arms[STUDENT], arms[control]).as_dict()}
+        if control == ALONE and len(self._kept_alone()) == len(self.seeds):  # the same weights: nothing was compared
+            found |= {"low": 0.0, "high": 0.0, "verdict": "no gain", "more_seeds": None, "detail": "the student is this "
+                      "control, chosen on the validation rows: 0 by construction"}  # fmt: skip
+        return found
+
+    def _auto(self) -> list[dict[str, Any]] | None:
+        """Return, for each seed, the races of its steps and the last choice; None where objectives are stated."""
+        out = []
+        for seed in self.seeds:
+            nodes = self.graph.named(f"steps/{STUDENT}/seed{seed}/")
+            facts = [self.facts(n.name) for n in nodes]
+            if "choice" in facts[-1]:
+                races = [f["race"] for f in facts if "race" in f]
+                out.append({"seed": seed, "races": races, "choice": facts[-1]["choice"], "steps": facts[-2]["steps"]})
+        return out or None
+
+    def _kept_alone(self) -> list[int]:
+        """Return the seeds whose control was kept as the student."""
+        return [entry["seed"] for entry in self._auto() or () if entry["choice"]["chosen"] == "control"]
 
     def _metrics(self, outputs: NDArray[Any]) -> dict[str, Any]:
         return self.recipe.task.metrics(outputs, self.test_labels, self.dataset.classes)
@@ -148,6 +168,11 @@ class Results:
         if self.recipe.seeds == 1 and self.recipe.controls:
             notes.append(("caution", "One seed: the spread between trainings is unknown, so no gain is claimed. "
                           "Set seeds: 3 or more."))  # fmt: skip
+        alone = self._kept_alone()
+        if alone:
+            notes.append(("caution", f"objectives: auto kept the control {ALONE} as the student in {len(alone)} of "
+                          f"{len(self.seeds)} seeds (seed {', '.join(map(str, alone))}): the chosen loss did not beat it on "
+                          "the validation rows. There the gain over it is 0 by construction."))  # fmt: skip
         if not self.recipe.controls:
             notes.append(("caution", "No control was trained, so nothing is said about what distilling gave."))
         notes.append(("info", "One fixed teacher and one fixed split of the data: the intervals cover seeds and test "
@@ -160,7 +185,8 @@ class Results:
         out: dict[str, Any] = {}
         for arm in (STUDENT, *self.recipe.controls):
             for seed in self.seeds:
-                records = read(self.folder(last_step(self.graph, arm, seed)) / "log.jsonl")
+                logs = [self.folder(n.name) / "log.jsonl" for n in self.graph.named(f"steps/{arm}/seed{seed}/")]
+                records = read(next(path for path in reversed(logs) if path.exists()))
                 thin = max(1, len(records) // _CURVE_POINTS)
                 out.setdefault(arm, {})[str(seed)] = records[thin - 1 :: thin]
         return out

@@ -17,6 +17,8 @@ class DataShape:
     io: ModelIO
     train_rows: int
     test_rows: int
+    validation_rows: int | None
+    """None where some will be drawn from the training rows."""
     mean: tuple[float, ...]
     """Of the pixels; any will do for shapes and costs."""
     std: tuple[float, ...]
@@ -29,7 +31,7 @@ def data_shape(graph: Graph, cache: ArtifactCache) -> DataShape | None:
         facts = artifact.manifest(cache.path(key))["facts"]
         height, width, channels = facts["image_shape"]
         rows, num_classes = facts["rows"], len(facts["classes"])
-        train, test = rows["train"], rows["test"]
+        train, test, validation = rows["train"], rows["test"], rows["validation"]
     else:
         source = graph.recipe.data.open()
         if source.classes is None:
@@ -39,5 +41,6 @@ def data_shape(graph: Graph, cache: ArtifactCache) -> DataShape | None:
         train = source.splits["train"].num_rows
         train = min(train, graph.recipe.data.limit or train)
         test = source.splits["test"].num_rows if "test" in source.splits else int(train * graph.recipe.data.test)
+        validation = source.splits["validation"].num_rows if "validation" in source.splits else None
     io = ModelIO(num_classes=num_classes, channels=channels, height=height, width=width)
-    return DataShape(io, train, test, (0.5,) * channels, (0.25,) * channels)
+    return DataShape(io, train, test, validation, (0.5,) * channels, (0.25,) * channels)

@@ -53,13 +53,14 @@ def check_objectives(graph: Graph, cache: ArtifactCache) -> dict[str, list[dict[
     in the recipe. Empty where nothing is left to train, or the data's shape is not known yet: the training looks again.
 
     Raises:
-        RecipeError: objectives that cannot teach so many classes, or pairs that are not possible, all at once.
+        RecipeError: objectives that cannot teach so many classes, pairs that are not possible, or a choice without
+            validation rows, all at once.
     """
     waiting = [n for n in graph.named("steps/") if not cache.has(n.key)]
     shape = data_shape(graph, cache) if waiting else None
     if shape is None:
         return {}
-    faults = _classes_refused(graph.recipe, shape.io.num_classes)
+    faults = _classes_refused(graph.recipe, shape.io.num_classes) + _nothing_to_choose_by(graph.recipe, shape)
     terms = {}
     if any(_reads(o) for node in waiting for o in getattr(node.spec, "objectives", ())):
         found = _report(graph.recipe, shape)
@@ -72,13 +73,22 @@ def check_objectives(graph: Graph, cache: ArtifactCache) -> dict[str, list[dict[
 def _classes_refused(recipe: Recipe, num_classes: int) -> list[str]:
     faults = []
     for i, step in enumerate(recipe.steps):
-        for j, objective in enumerate(getattr(step, "objectives", ())):
+        for j, objective in enumerate(step.terms()):
             why = objective.refuses(num_classes)
             if why is not None:
                 faults.append(
                     f"steps[{i}].objectives[{j}]: {objective.kind!r} cannot teach {num_classes} classes. {why}."
                 )
     return faults
+
+
+def _nothing_to_choose_by(recipe: Recipe, shape: DataShape) -> list[str]:
+    return [
+        f"steps[{i}].objectives: auto chooses on validation rows, and the data has none. Leave its empty validation split "
+        "out, so that one is drawn (data.validation: 0.1), or state the objectives."
+        for i, step in enumerate(recipe.steps)
+        if step.chooses() and shape.validation_rows == 0
+    ]
 
 
 def _reads(objective: ObjectiveSpec) -> bool:
@@ -101,7 +111,7 @@ def _report(recipe: Recipe, shape: DataShape) -> TapReport:
     teacher = list_places(labeller.module, labeller.preprocess(pixels), "teacher")
     report = TapReport(student, teacher, auto_pairs(student, teacher))
     for i, step in enumerate(recipe.steps):
-        for j, objective in enumerate(getattr(step, "objectives", ())):
+        for j, objective in enumerate(step.terms()):
             if _reads(objective):
                 _add_term(report, objective, f"steps[{i}].objectives[{j}]", student, teacher)
     return report

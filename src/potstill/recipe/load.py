@@ -63,7 +63,7 @@ def check(recipe: Recipe, document: Document | None = None) -> None:
     faults = []
     job = StepJob(
         task=recipe.task, student=recipe.student, teacher=recipe.teacher, labels=recipe.labels, augment=recipe.augment,
-        seed=recipe.seed, augment_seed=recipe.seed, control=None,
+        seed=recipe.seed, augment_seed=recipe.seed, control=None, controls=recipe.controls,
     )  # fmt: skip
     document = document or Document("recipe")
     for i, step in enumerate(recipe.steps):

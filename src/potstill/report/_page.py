@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.core.units import human_bytes, human_count, human_seconds
+from potstill.report import _auto as auto
 from potstill.report import _charts as charts
 from potstill.report import _say as say
 
@@ -42,6 +43,8 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         many_seeds=len(_first(results.get("arms")).get("seeds") or []) > 1,
         steps=_steps(results),
         taps=_taps(results),
+        auto=auto.sentence(results),
+        tried=auto.rows(results),
         curves=_curves(results),
         terms=_terms(results),
         per_class=_per_class(results),

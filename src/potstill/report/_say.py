@@ -119,6 +119,20 @@ def _of_gain(results: dict[str, Any]) -> str:
     gain = headline_gain(results)
     if gain is None:
         return ""
+    seeds = results.get("auto") or []
+    alone = [entry["seed"] for entry in seeds if entry["choice"]["chosen"] == "control"]
+    if alone and len(alone) == len(seeds):
+        return (
+            "The loss that was chosen did not beat training without a teacher on the validation rows, so the student is the "
+            "one trained alone, and its gain over that control is 0 by construction."
+        )
+    text = _in_words(results, gain)
+    if alone:
+        text += f" In {len(alone)} of {len(seeds)} seeds the student is that control, with a gain of 0 by construction."
+    return text
+
+
+def _in_words(results: dict[str, Any], gain: dict[str, Any]) -> str:
     if gain["control"] in _WITHOUT_TEACHER:
         over = "the same student trained without a teacher"
     else:

@@ -55,6 +55,8 @@ class StageSpec(Spec, ABC):
 
     requires: ClassVar[tuple[str, ...]]
     """Names of the input artifacts; a trailing '?' marks one that may be absent."""
+    stands_for: ClassVar[dict[str, str]] = {}
+    """Name of an input that is another arm's artifact -> the name under which that arm provides it."""
     provides: ClassVar[str]
     """Name under which later stages ask for this artifact."""
     all_ranks: ClassVar[bool] = False
@@ -91,6 +93,8 @@ class StepJob:
     augment_seed: int
     control: str | None
     """Name of the control arm, or None for the student."""
+    controls: tuple[str, ...] = ()
+    """All control arms of the recipe."""
 
 
 class StepSpec(Spec, ABC):
@@ -101,6 +105,18 @@ class StepSpec(Spec, ABC):
     @abstractmethod
     def stage(self, job: StepJob) -> StageSpec:
         """Return the stage that does this step for one arm and seed."""
+
+    def terms(self) -> tuple[Any, ...]:
+        """Return the ObjectiveSpecs that this step states; none where it has none, or chooses them itself."""
+        return ()
+
+    def reads_teacher(self) -> bool:
+        """Return whether the student of this step learns from the teacher's outputs."""
+        return False
+
+    def chooses(self) -> bool:
+        """Return whether the student is kept only where it beats the hard-label control on the validation rows."""
+        return False
 
     def faults(self, job: StepJob) -> list[tuple[tuple[str | int, ...], str]]:
         """Return (path within the step, message) for what cannot work, before any compute."""

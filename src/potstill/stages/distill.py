@@ -1,20 +1,21 @@
-"""Train a student on the teacher's soft labels; or, as a control, without them."""
+"""Train a student on the teacher's soft labels, on objectives that are stated or chosen; or, as a control, without them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from potstill.core import rng
 from potstill.core.artifact import content_digest
 from potstill.core.atomic import write_json
 from potstill.core.errors import StoreError
 from potstill.data.augment import AnyAugment
-from potstill.labels.codecs import registry as codecs
 from potstill.labels.spec import LabelsSpec
+from potstill.labels.suits import codec_faults
 from potstill.models import AnyModel
 from potstill.objectives import AnyObjective, ObjectiveSpec
 from potstill.schedules.training import TrainSpec
@@ -26,37 +27,123 @@ from potstill.teachers import AnyTeacher
 from potstill.teachers import registry as teachers
 
 
-@registry.register
-class DistillStage(StageSpec):
-    """Data, labels and perhaps an earlier student -> a trained student."""
+class StudentStage(StageSpec):
+    """What every training of a student has."""
 
-    requires: ClassVar[tuple[str, ...]] = ("data", "labels?", "teacher?", "student?")
     provides: ClassVar[str] = "student"
     all_ranks: ClassVar[bool] = True
     reads_long: ClassVar[bool] = True
-    kind: Literal["distill"] = "distill"
     task: AnyTask
     """What is learnt."""
     student: AnyModel
     """Built anew unless an earlier step left a student."""
-    objectives: tuple[AnyObjective, ...]
-    """Terms of the loss."""
     training: TrainSpec
     """Lengths, optimiser, learning rate."""
     augment: tuple[AnyAugment, ...] = ()
     """The same for teacher and student."""
-    rows: Literal["all", "labelled"] = "all"
-    """Training rows that are visited."""
     num_views: int | None = 1
     """Views that training cycles through; None draws a new one each pass (a training without a store)."""
-    live: LabelsSpec | None = None
-    """Codec of a teacher whose labels are made live; None reads the store."""
-    teacher: AnyTeacher | None = None
-    """Loads a teacher that runs live, for its labels or for features."""
     seed: int = 0
     """Of initial weights, order and dropout."""
     augment_seed: int = 0
     """Of every augmentation draw."""
+
+    def num_steps(self, dataset: Any) -> int:
+        """Return the optimiser steps of the whole training: as many for every arm, whatever rows it visits."""
+        return self.training.epochs * self._steps_per_epoch(dataset)
+
+    def _steps_per_epoch(self, dataset: Any) -> int:
+        from potstill.train.order import steps_per_pass
+        from potstill.train.world import World
+
+        return steps_per_pass(len(dataset.splits["train"]), self.training.batch_size, World().size)
+
+    def fit(
+        self, context: StageContext, dataset: Any, new: Any, objectives: Sequence[ObjectiveSpec], **reads: Any
+    ) -> Any:
+        """Return the training of a module that `new_student` gave, on these objectives; `reads` are the Fit's rows, store
+        and teacher."""
+        from potstill.train.loop import Fit
+        from potstill.train.world import World
+
+        return Fit(
+            module=new.module,
+            preprocess=new.preprocess,
+            task=self.task,
+            train=dataset.splits["train"],
+            validation=dataset.splits["validation"],
+            classes=dataset.classes,
+            objectives=objectives,
+            training=self.training,
+            augment=self.augment,
+            num_steps=self.num_steps(dataset),
+            evaluate_every=self.training.evaluate_every * self._steps_per_epoch(dataset),
+            seed=self.seed,
+            augment_seed=self.augment_seed,
+            work=context.work,
+            name=context.name,
+            fingerprint=context.options.fingerprint(World().size, self.training.precision),
+            num_views=self.num_views if reads.get("store") is not None else None,
+            checkpoint_every_s=context.options.checkpoint_every_s,
+            accept_fingerprint=context.options.accept_fingerprint,
+            device=context.options.device,
+            progress=context.progress,
+            **reads,
+        )
+
+    def leave(self, context: StageContext, dataset: Any, new: Any, facts: dict[str, Any]) -> dict[str, Any]:
+        """Write what a training left, on rank 0, and return its facts with the student's size."""
+        from potstill.models.tools.profile import profile
+        from potstill.models.tools.saved import save_model
+        from potstill.train import checkpoint
+        from potstill.train.world import World
+
+        if World().rank != 0:
+            return facts
+        write_json(context.work / "fit.json", facts)
+        save_model(context.work, new.module, self.student, new.io, new.mean, new.std, dataset.classes)
+        (context.work / checkpoint.NAME).unlink(missing_ok=True)
+        return facts | {
+            "profile": profile(new.module, new.io).as_dict(),
+            "file_bytes": (context.work / "student.safetensors").stat().st_size,
+        }
+
+    def new_student(self, context: StageContext, dataset: Any) -> Any:
+        """Return the student with its initial weights, or those of an earlier step; the same each time."""
+        import torch
+
+        from potstill.models.tools.build import new_model
+        from potstill.models.tools.saved import load_weights
+
+        torch.manual_seed(rng.seed_of(self.seed, "init"))
+        new = new_model(self.student, data_io(dataset), dataset.mean, dataset.std)
+        if "student" in context.inputs:
+            load_weights(new.module, context.inputs["student"] / "student.safetensors", "the earlier step's student")
+        return new
+
+    def stored_labels(self, context: StageContext, dataset: Any) -> Any:
+        """Return the label store; every byte is verified before the student is published, by whoever runs this stage."""
+        from potstill.labels.store import LabelStore
+
+        store = LabelStore.open(context.inputs["labels"], verify=False)
+        _check_origin(store, context.inputs, len(dataset.splits["train"]))
+        return store
+
+
+@registry.register
+class DistillStage(StudentStage):
+    """Data, labels and perhaps an earlier student -> a trained student."""
+
+    requires: ClassVar[tuple[str, ...]] = ("data", "labels?", "teacher?", "student?")
+    kind: Literal["distill"] = "distill"
+    objectives: tuple[AnyObjective, ...]
+    """Terms of the loss."""
+    rows: Literal["all", "labelled"] = "all"
+    """Training rows that are visited."""
+    live: LabelsSpec | None = None
+    """Codec of a teacher whose labels are made live; None reads the store."""
+    teacher: AnyTeacher | None = None
+    """Loads a teacher that runs live, for its labels or for features."""
 
     def inputs_needed(self) -> tuple[str, ...]:
         extra = {"teacher"} if _reads_taps(self.objectives) else set()
@@ -65,70 +152,16 @@ class DistillStage(StageSpec):
         return ("data", "student", *sorted(extra))
 
     def run(self, context: StageContext) -> dict[str, Any]:
-        import torch
-
         from potstill.data.dataset import Dataset
-        from potstill.models.tools.profile import profile
-        from potstill.models.tools.saved import save_model
-        from potstill.train import checkpoint
-        from potstill.train.loop import Fit, Trainer
-        from potstill.train.order import steps_per_pass
-        from potstill.train.world import World
+        from potstill.train.loop import Trainer
 
         set_threads(context.options.threads)
         dataset = Dataset.open(context.inputs["data"])
-        train = dataset.splits["train"]
-        torch.manual_seed(rng.seed_of(self.seed, "init"))
-        new = self._student(context, dataset)
-        store = self._store(context, dataset)
-        steps_per_epoch = steps_per_pass(len(train), self.training.batch_size, World().size)
-        trainer = Trainer(
-            Fit(
-                module=new.module,
-                preprocess=new.preprocess,
-                task=self.task,
-                train=train,
-                validation=dataset.splits["validation"],
-                classes=dataset.classes,
-                rows=labelled_rows(train) if self.rows == "labelled" else None,
-                objectives=self.objectives,
-                training=self.training,
-                augment=self.augment,
-                num_steps=self.training.epochs * steps_per_epoch,
-                evaluate_every=self.training.evaluate_every * steps_per_epoch,
-                seed=self.seed,
-                augment_seed=self.augment_seed,
-                work=context.work,
-                name=context.name,
-                fingerprint=context.options.fingerprint(World().size, self.training.precision),
-                num_views=self.num_views if store is not None else None,
-                store=store,
-                teacher=self._live_teacher(context, dataset),
-                checkpoint_every_s=context.options.checkpoint_every_s,
-                accept_fingerprint=context.options.accept_fingerprint,
-                device=context.options.device,
-                progress=context.progress,
-            )
-        )
-        facts = trainer.run()
-        if trainer.world.rank == 0:
-            write_json(context.work / "fit.json", facts)
-            save_model(context.work, new.module, self.student, new.io, new.mean, new.std, dataset.classes)
-            (context.work / checkpoint.NAME).unlink(missing_ok=True)
-            facts |= {
-                "profile": profile(new.module, new.io).as_dict(),
-                "file_bytes": (context.work / "student.safetensors").stat().st_size,
-            }
-        return facts
-
-    def _student(self, context: StageContext, dataset: Any) -> Any:
-        from potstill.models.tools.build import new_model
-        from potstill.models.tools.saved import load_weights
-
-        new = new_model(self.student, data_io(dataset), dataset.mean, dataset.std)
-        if "student" in context.inputs:
-            load_weights(new.module, context.inputs["student"] / "student.safetensors", "the earlier step's student")
-        return new
+        new = self.new_student(context, dataset)
+        rows = labelled_rows(dataset.splits["train"]) if self.rows == "labelled" else None
+        reads = {"rows": rows, "store": self._store(context, dataset), "teacher": self._live_teacher(context, dataset)}
+        facts = Trainer(self.fit(context, dataset, new, self.objectives, **reads)).run()
+        return self.leave(context, dataset, new, facts)
 
     def _live_teacher(self, context: StageContext, dataset: Any) -> Any:
         """Return the teacher whose taps are read, None where none is."""
@@ -141,25 +174,40 @@ class DistillStage(StageSpec):
 
     def _store(self, context: StageContext, dataset: Any) -> Any:
         from potstill.labels.live import LiveStore
-        from potstill.labels.store import LabelStore
 
         if not _reads_teacher(self.objectives):
             return None
-        if self.live is not None and self.teacher is not None:
-            labeller = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.mean, dataset.std)
-            return LiveStore(
-                label_batches(labeller, dataset.splits["train"], self.augment, self.augment_seed),
-                num_rows=len(dataset.splits["train"]),
-                num_classes=len(dataset.classes),
-                views=self.live.views,
-                codec=self.live.codec,
-                output=labeller.output,
-                micro_batch=MICRO_BATCH,
-            )
-        # Every byte is verified before the student is published, by whoever runs this stage.
-        store = LabelStore.open(context.inputs["labels"], verify=False)
-        _check_origin(store, context.inputs, len(dataset.splits["train"]))
-        return store
+        if self.live is None or self.teacher is None:
+            return self.stored_labels(context, dataset)
+        labeller = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.mean, dataset.std)
+        return LiveStore(
+            label_batches(labeller, dataset.splits["train"], self.augment, self.augment_seed),
+            num_rows=len(dataset.splits["train"]),
+            num_classes=len(dataset.classes),
+            views=self.live.views,
+            codec=self.live.codec,
+            output=labeller.output,
+            micro_batch=MICRO_BATCH,
+        )
+
+
+@registry.register
+class AutoDistillStage(StudentStage):
+    """Data, labels, what is known of the teacher and perhaps an earlier student -> the student of the best candidate loss."""
+
+    requires: ClassVar[tuple[str, ...]] = ("data", "labels", "teacher", "student?")
+    kind: Literal["auto-distill"] = "auto-distill"
+    same_family: bool | None = None
+    """Teacher and student are models of one kind; None where the teacher's is not known."""
+
+    def uses(self) -> Iterator[str]:
+        # Imported by name: a change of the rules must make no student stale whose objectives were stated.
+        yield "potstill.stages._auto"
+
+    def run(self, context: StageContext) -> dict[str, Any]:
+        set_threads(context.options.threads)
+        facts: dict[str, Any] = import_module("potstill.stages._auto").distil(self, context)
+        return facts
 
 
 def _reads_teacher(objectives: Sequence[ObjectiveSpec]) -> bool:
@@ -180,56 +228,78 @@ def _check_origin(store: Any, inputs: dict[str, Path], num_rows: int) -> None:
         )
 
 
+Objectives = Annotated[
+    Annotated[tuple[AnyObjective, ...], Field(min_length=1), Tag("list")] | Annotated[Literal["auto"], Tag("auto")],
+    Discriminator(lambda value: "auto" if isinstance(value, str) else "list"),
+]
+"""Terms of a loss, or the word that leaves them to rules and a race."""
+
+
 @steps.register
 class DistillStep(StepSpec):
     """Train the student on these objectives."""
 
     kind: Literal["distill"] = "distill"
-    objectives: tuple[AnyObjective, ...] = Field(min_length=1)
-    """Terms of the training loss, each with its weight."""
+    objectives: Objectives = Field(examples=[[{"kind": "soft-label"}]])
+    """Terms of the training loss, each with its weight; or auto: up to three candidates race over the first part of the
+    training, and the student is kept only where it then beats the hard-label control on the validation rows."""
     training: TrainSpec = Field(default_factory=TrainSpec)
     """Lengths, optimiser, learning rate; the same for every control."""
 
+    def terms(self) -> tuple[ObjectiveSpec, ...]:
+        return () if isinstance(self.objectives, str) else self.objectives
+
+    def reads_teacher(self) -> bool:
+        return self.chooses() or _reads_teacher(self.terms())
+
+    def chooses(self) -> bool:
+        return isinstance(self.objectives, str)
+
     def stage(self, job: StepJob) -> StageSpec:
-        control = None if job.control is None else objectives_of(job.control)
-        objectives = self.objectives if control is None else control
+        common: dict[str, Any] = {
+            "task": job.task, "student": job.student, "training": self.training, "augment": job.augment,
+            "seed": job.seed, "augment_seed": job.augment_seed,
+        }  # fmt: skip
+        if job.control is None and self.chooses():
+            model = getattr(job.teacher, "model", None)
+            same = None if model is None else bool(model.kind == job.student.kind)
+            return AutoDistillStage(**common, num_views=job.labels.views, same_family=same)
+        objectives = self.terms() if job.control is None else objectives_of(job.control)
         reads_teacher, reads_taps = _reads_teacher(objectives), _reads_taps(objectives)
         live = job.labels if reads_teacher and job.labels.mode == "live" else None
         return DistillStage(
-            task=job.task,
-            student=job.student,
+            **common,
             objectives=objectives,
-            training=self.training,
-            augment=job.augment,
             rows="all" if reads_teacher or reads_taps else "labelled",
             num_views=job.labels.views if reads_teacher else None,
             live=live,
             teacher=job.teacher if live is not None or reads_taps else None,
-            seed=job.seed,
-            augment_seed=job.augment_seed,
         )
 
     def faults(self, job: StepJob) -> list[tuple[tuple[str | int, ...], str]]:
+        if self.chooses():
+            return [(("objectives",), text) for text in _auto_faults(job)]
         out: list[tuple[tuple[str | int, ...], str]] = []
-        codec = job.labels.codec
-        for i, objective in enumerate(self.objectives):
-            needs = objective.needs()
-            if needs.taps is not None and not job.teacher.tappable:
+        for i, objective in enumerate(self.terms()):
+            if objective.needs().taps is not None and not job.teacher.tappable:
                 allowed = ", ".join(kind for kind, spec in teachers.items() if spec.tappable)
                 out.append((("objectives", i, "kind"), f"{objective.kind!r} reads features inside the teacher, and a teacher "
                             f"of kind {job.teacher.kind!r} gives its outputs alone. Use an objective on these, or a teacher "
                             f"that is a torch module here: {allowed}"))  # fmt: skip
-            if needs.teacher == "nothing":
-                continue
-            if objective.dense and not codec.dense:
-                allowed = ", ".join(kind for kind, spec in codecs.items() if spec.dense)
-                out.append((("objectives", i, "kind"), f"{objective.kind!r} cannot read labels kept as {codec.kind!r}. "
-                            f"Set labels.codec to one of: {allowed}"))  # fmt: skip
-            if needs.temperatures is None and not codec.serves(0.123456, needs.standardized):
-                out.append((("objectives", i), f"its temperature changes over training, which labels kept as "
-                            f"{codec.kind!r} cannot serve. Use a constant temperature or another codec"))  # fmt: skip
-            for temperature in needs.temperatures or ():
-                if not codec.serves(temperature, needs.standardized):
-                    out.append((("objectives", i, "temperature"), f"T={temperature} must be declared in "
-                                f"labels.codec.temperatures of {codec.kind!r}. Add it there"))  # fmt: skip
+            out += [(("objectives", i, *path), text) for path, text in codec_faults(objective, job.labels.codec)]
         return out
+
+
+def _auto_faults(job: StepJob) -> list[str]:
+    found = []
+    if "hard-label" not in job.controls:
+        found.append("auto keeps the student only where it beats the control hard-label, which is not trained. Add "
+                     "hard-label to controls")  # fmt: skip
+    if job.labels.mode == "live":
+        found.append(
+            "auto races candidates on one label store, and the teacher would run for each. Set labels.mode: stored"
+        )
+    if not job.labels.codec.serves(1.0, False):
+        found.append(f"auto reads labels at T=1, which those kept as {job.labels.codec.kind!r} do not serve. Add 1.0 to "
+                     "labels.codec.temperatures")  # fmt: skip
+    return found

@@ -25,8 +25,12 @@ def check_stage(spec: StageSpec) -> None:
     must = {name for name in spec.requires if not name.endswith("?")}
     claims.that(must <= set(spec.inputs_needed()), "must need every input that requires says is always there")
     given = {cls.provides for _, cls in registry.items()}
+    claims.that(set(spec.stands_for) <= set(declared), "stands_for must name inputs only", stands_for=spec.stands_for)
     claims.that(
-        set(declared) <= given, "must require what some stage provides", requires=declared, provided=sorted(given)
+        {spec.stands_for.get(name, name) for name in declared} <= given,
+        "must require what some stage provides",
+        requires=declared,
+        provided=sorted(given),
     )
 
 

@@ -115,8 +115,11 @@ class Trainer:
         self.state = _State()
         self._resume()
 
-    def run(self) -> dict[str, Any]:
+    def run(self, until: int | None = None) -> dict[str, Any]:
         """Train to the end and leave the kept weights in `fit.module`.
+
+        Args:
+            until: pause after this many steps, with all that was done saved and the weights as they are; None: the end.
 
         Returns:
             Facts: steps taken, seconds, best validation score and its step.
@@ -130,9 +133,10 @@ class Trainer:
         log = Log(fit.work, state.step) if self.world.rank == 0 else None
         self.module.train()
         saved_at = time.monotonic()
-        with Interruption() as interruption, fit.progress.task(fit.name, fit.num_steps, "steps") as shown:
+        last = fit.num_steps if until is None else min(until, fit.num_steps)
+        with Interruption() as interruption, fit.progress.task(fit.name, last, "steps") as shown:
             shown.resume_at(state.step)
-            while state.step < fit.num_steps and not state.stopped:
+            while state.step < last and not state.stopped:
                 started = time.monotonic()
                 loss = self._step(state.step)
                 state.step += 1
@@ -148,7 +152,7 @@ class Trainer:
                         raise KeyboardInterrupt
         if log:
             log.close()
-        self._load_kept()
+        self._load_kept() if until is None else self._save()
         facts: dict[str, Any] = {"steps": state.step, "seconds": round(state.seconds, 3)}
         if math.isfinite(state.best_score):
             facts |= {"best_validation": state.best_score, "best_step": state.best_step}
@@ -278,14 +282,17 @@ class Trainer:
         """Return the headline metric of the weights that would be kept, or None without validation rows."""
         if len(self.fit.validation) == 0:
             return None
+        return float(self.fit.task.correct(self.judged(), np.asarray(self.fit.validation.labels)).mean())
+
+    def judged(self) -> NDArray[np.float32]:
+        """Return [N, K] outputs on the validation rows, of the weights that would be kept now."""
         live = checkpoint.module_state(self.module) if self.ema is not None else None
         if self.ema is not None:
             self.module.load_state_dict(self.ema)
         outputs = predict(self.module, self.preprocess, self.fit.validation)
         if live is not None:
             self.module.load_state_dict(live)
-        correct = self.fit.task.correct(outputs, np.asarray(self.fit.validation.labels))
-        return float(correct.mean())
+        return outputs
 
     def _current(self) -> dict[str, Tensor]:
         if self.ema is not None:

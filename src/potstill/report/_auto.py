@@ -1,0 +1,48 @@
+"""How objectives were chosen, in words and as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from potstill.report._say import percent
+
+
+def sentence(results: dict[str, Any]) -> str:
+    """Return how candidates were tried and how often the student was kept; "" where objectives were stated."""
+    seeds = results.get("auto") or []
+    if not seeds:
+        return ""
+    parts = sorted({race["first_part"] for entry in seeds for race in entry["races"]})
+    kept = [e for e in seeds if e["choice"]["chosen"] == "student"]
+    if parts == [0]:
+        tried = "The first loss that the rules named was taken without a race."
+    else:
+        span = f"{parts[0]:,}" if len(parts) == 1 else f"{parts[0]:,} to {parts[-1]:,}"
+        tried = f"Losses named by rules trained the first {span} steps on the same labels, and the best on validation rows went on."
+    return (
+        f"{tried} The finished student is kept only where it beats the finished control hard-label on the "
+        f"{seeds[0]['choice']['validation_rows']:,} validation rows: so in {len(kept)} of {len(seeds)} "
+        f"seed{'s' if len(seeds) != 1 else ''}{'' if kept else ', which is to say: train it alone'}."
+    )
+
+
+def rows(results: dict[str, Any]) -> list[dict[str, str]]:
+    """Return one row for each candidate, and one for each last choice; every value is text."""
+    out = []
+    for entry in results.get("auto") or []:
+        for race in entry["races"]:
+            for found in race["candidates"]:
+                outcome = race["decided_by"] if found["won"] else "stopped" if found["steps"] else "not tried"
+                outcome = f"went on: {outcome}" if found["won"] else found["failed"] or outcome
+                out.append(_row(entry["seed"], found["name"], found["why"], found["steps"], found["score"], outcome))
+        choice = entry["choice"]
+        for arm, name in (("student", "student, finished"), ("control", "hard-label, finished")):
+            outcome = "kept as the student" if choice["chosen"] == arm else "not kept"
+            out.append(_row(entry["seed"], name, "", entry["steps"], choice[arm], outcome))
+    return out
+
+
+def _row(seed: int, name: str, why: str, steps: int, score: float | None, outcome: str) -> dict[str, str]:
+    return {
+        "seed": str(seed), "name": name, "why": why, "steps": f"{steps:,}", "score": percent(score), "outcome": outcome,
+    }  # fmt: skip
