@@ -108,15 +108,42 @@ def half_known() -> dict[str, Any]:
     return out
 
 
+def chosen(kept: list[str]) -> dict[str, Any]:
+    """Return results of `objectives: auto`, with one entry a seed of what was kept: "student" or "control"."""
+
+    def tried(name: str, steps: int, score: float | None, failed: str | None = None) -> dict[str, Any]:
+        return {"name": name, "why": "it was best before", "objectives": [{"kind": "soft-label"}], "steps": steps, "score": score,
+                "nll": score, "failed": failed, "won": score == 0.7}  # fmt: skip
+
+    out = results(seeds=len(kept))
+    out["auto"] = [
+        {
+            "seed": seed, "steps": 2160,
+            "races": [{
+                "known": {"num_classes": 3}, "left_out": {}, "validation_rows": 60, "first_part": 216, "extra_steps": 225,
+                "decided_by": "validation score",
+                "candidates": [tried("standardised T=2", 216, 0.7), tried("T=1", 216, 0.65),
+                               tried("dkd", 9, None, "the loss must stay finite")],
+            }],
+            "choice": {"chosen": arm, "why": "seen", "student": 0.95 if arm == "student" else 0.9, "control": 0.917,
+                       "validation_rows": 60},
+        }
+        for seed, arm in enumerate(kept)
+    ]  # fmt: skip
+    return out
+
+
 def forms() -> dict[str, dict[str, Any]]:
     """Return every form by name, each a deep copy."""
     hostile = results(HOSTILE)
     hostile |= {"name": HOSTILE[0], "description": HOSTILE[1], "recipe": "</pre>" + HOSTILE[0]}
     hostile["data"]["source"] = HOSTILE[1]
+    hostile["auto"] = chosen(["student"])["auto"]
+    hostile["auto"][0]["races"][0]["candidates"][2]["failed"] = HOSTILE[0]
     hostile["notes"][0]["text"] = HOSTILE[2]
     hostile["teacher"]["gate"]["checks"][0]["detail"] = HOSTILE[0]
     made = {
-        "plain": results(), "hostile": hostile, "bare": bare(), "half known": half_known(), "one seed": results(seeds=1),
+        "plain": results(), "chosen": chosen(["student", "control"]), "trained alone": chosen(["control"]), "hostile": hostile, "bare": bare(), "half known": half_known(), "one seed": results(seeds=1),
         "two classes": results(["no", "yes"]), "twenty classes": results([f"class {i}" for i in range(20)]),
         "forty classes": results([f"kind {i:02d}" for i in range(40)]),
     }  # fmt: skip
