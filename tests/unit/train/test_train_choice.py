@@ -51,7 +51,7 @@ def test_conditions_ask_for_what_is_known_and_can_be_met() -> None:
         ({"num_classes": 2, "noise": 0.1}, ["T=1", "T=2", "T=4"]),
         ({"num_classes": 3}, ["standardised T=2", "T=1", "standardised T=2 and hard labels"]),
         ({"num_classes": 1000}, ["standardised T=2", "T=1", "standardised T=2 and hard labels"]),
-        ({"num_classes": 1001}, ["T=1", "dkd", "wttm and hard labels"]),
+        ({"num_classes": 1001}, ["T=1", "dkd and hard labels", "wttm and hard labels"]),
     ],
     ids=["all", "few", "half", "big", "family", "unknown", "noise", "unsure", "weak", "two", "two-noise", "three", "1000", "1001"],
 )  # fmt: skip
