@@ -18,7 +18,10 @@ def sentence(results: dict[str, Any]) -> str:
         tried = "The first loss that the rules named was taken without a race."
     else:
         span = f"{parts[0]:,}" if len(parts) == 1 else f"{parts[0]:,} to {parts[-1]:,}"
-        tried = f"Losses named by rules trained the first {span} steps on the same labels, and the best on validation rows went on."
+        tried = (
+            f"Losses named by rules trained the first {span} steps on the same labels, and the best on validation rows "
+        )
+        tried += "went on."
     return (
         f"{tried} The finished student is kept only where it beats the finished control hard-label on the "
         f"{seeds[0]['choice']['validation_rows']:,} validation rows: so in {len(kept)} of {len(seeds)} "

@@ -76,8 +76,8 @@ RULES: tuple[Rule, ...] = (
          {"num_classes": _TWO, "noise": (0, 0.02)}),
     Rule("T=4", (SoftLabelSpec(temperature=4.0),), "two classes: softened more", {"num_classes": _TWO}),
     Rule("T=1", _T1, "more than 1,000 classes: no temperature that would flatten them", {"num_classes": _MANY}),
-    Rule("dkd and hard labels", (DkdSpec(), HardLabelSpec()), "more than 1,000 classes: those beside the target have a weight of their own",
-         {"num_classes": _MANY}),
+    Rule("dkd and hard labels", (DkdSpec(), HardLabelSpec()), "more than 1,000 classes: those beside the "
+         "target have a weight of their own", {"num_classes": _MANY}),
     Rule("wttm and hard labels", (WttmSpec(), HardLabelSpec()), "more than 1,000 classes: rows with a smoother teacher "
          "weigh more", {"num_classes": _MANY}),
     Rule("standardised T=2", (_Z2,), f"the best mean of {_LEDGER} so far, with few labels and with all",
