@@ -84,6 +84,9 @@ def test_what_the_labels_cannot_serve_is_left_out_with_the_reason_and_the_next_t
     assert [rule.name for rule in found.candidates] == ["T=1", "T=2", "dist and hard labels"]
     assert found.left_out == {"standardised T=2": "no logits"}
     assert not pick(PLAIN, lambda objective: "never").candidates
+    twice = pick(dataclasses.replace(PLAIN, labelled=0.1, noise=0.02), refuses)
+    assert [rule.name for rule in twice.candidates] == ["T=2", "T=1"], "one name is tried once"
+    assert twice.candidates[0].why.startswith("the teacher is sure of another class"), "for its first reason"
 
 
 @given(st.integers(1, 10**7), st.integers(2, MOST))
