@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,7 @@ VALUES = st.sampled_from(
         3.7,
         10**30,
     ]
-)
+).map(copy.deepcopy)  # one that was set may be mutated in its turn
 
 
 def paths_of(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
