@@ -118,7 +118,7 @@ def distill(
 
 
 _DEFAULT_OBJECTIVES = (
-    {"kind": "soft-label", "temperature": 2.0, "weight": 0.9},
+    {"kind": "soft-label", "temperature": 1.0, "weight": 0.9},
     {"kind": "hard-label", "weight": 0.1},
 )
 

@@ -57,7 +57,7 @@ steps:
   - kind: distill
     objectives:
       - kind: soft-label
-        temperature: 2.0
+        temperature: 1.0
         weight: 0.9
       - kind: hard-label
         weight: 0.1

@@ -98,8 +98,9 @@ class SoftLabelSpec(ObjectiveSpec):
 
     reference: ClassVar[str] = "Hinton et al. 2015, arXiv:1503.02531; Sun et al. 2024, arXiv:2403.01427 (standardize)"
     kind: Literal["soft-label"] = "soft-label"
-    temperature: Scheduled = 2.0
-    """T > 0, dimensionless; a number or a schedule. 1 leaves the distributions as they are."""
+    temperature: Scheduled = 1.0
+    """T > 0, dimensionless; a number or a schedule. 1 leaves the distributions as they are, and was best or level in our
+    ledger (docs/results/gain.md); the papers' 4 was worst."""
     standardize: bool = False
     """Bring each row of both models' logits to mean 0 and standard deviation 1 before dividing by T."""
 

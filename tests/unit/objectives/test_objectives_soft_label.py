@@ -268,8 +268,8 @@ def test_without_a_teacher(logits: Any, batch: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "teacher", "temperatures"),
     [
-        ({}, "logits", (2.0,)),
-        ({"temperature": 1.0}, "either", (1.0,)),
+        ({}, "either", (1.0,)),
+        ({"temperature": 2.0}, "logits", (2.0,)),
         ({"temperature": ConstantSpec(value=1)}, "either", (1.0,)),
         ({"temperature": 1.0, "standardize": True}, "logits", (1.0,)),
         ({"temperature": StepSpec(values=(4, 2, 4, 1), boundaries=(0.2, 0.5, 0.7))}, "logits", (4.0, 2.0, 1.0)),

@@ -116,7 +116,7 @@ def test_a_plan_says_what_changed_since_the_last_run(cache: ArtifactCache, tmp_p
     steps = copy.deepcopy(SECTIONS["steps"])
     steps[0]["objectives"][0]["temperature"] = 4.0
     lines = {line.stage: line.why for line in make_plan(recipe(steps=steps)).lines}
-    assert lines["steps/student/1-distill ×2"] == "objectives[0].temperature: 2.0 → 4.0"
+    assert lines["steps/student/1-distill ×2"] == "objectives[0].temperature: 1.0 → 4.0"
     assert lines["evaluate/student ×2"] == "its student changed"
     assert lines["prepare"] == lines["steps/hard-label/1-distill ×2"] == "not in the cache any more"
 
