@@ -29,7 +29,7 @@ from potstill.models.ds_cnn import DsCnnSpec
 from potstill.objectives import Needs, ObjectiveSpec
 from potstill.objectives.hard_label import HardLabelSpec
 from potstill.objectives.soft_label import SoftLabelSpec, soft_label
-from potstill.schedules import ScheduleSpec
+from potstill.schedules import Scheduled, ScheduleSpec
 from potstill.schedules.training import TrainSpec
 from potstill.stages.distill import DistillStep
 from potstill.stages.prepare import PrepareStage
@@ -47,6 +47,8 @@ class Soft(SoftLabelSpec):
     """Soft label at T = 2, to be broken."""
 
     kind: Literal["soft"] = "soft"  # type: ignore[assignment]
+    temperature: Scheduled = 2.0
+    """T > 0, dimensionless."""
 
 
 class Hard(HardLabelSpec):
