@@ -158,7 +158,10 @@ class TwoWriters(_Stores):
         first, second = self.server.run({**job, "kill_after": after}, job)
         check(first.killed or first.code == 0, first.value)
         check(second.code == 0, second.value)
-        check(not self.unlike(folder, kind), "other bytes in", self.unlike(folder, kind))
+        # Killed between opening the lock file and locking it, after the other has removed it, one leaves it behind, empty.
+        stray = {".lock"} if first.killed else set()
+        unlike = [name for name in self.unlike(folder, kind) if name not in stray]
+        check(not unlike, "other bytes in", unlike)
         out.note("one killed" if first.killed else "both ended", 1)
         return out
 
