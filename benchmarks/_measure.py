@@ -22,6 +22,8 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 KEPT = Path(os.environ.get("POTSTILL_BENCH", ROOT / "runs" / "benchmarks"))
 """Prepared data and label stores, kept between runs of the benchmarks."""
+BUSY = 1.5
+"""Load above which something else than a benchmark of one thread ran."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def child(script: Path, *arguments: str, env: Mapping[str, str] | None = None) -
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def machine() -> dict[str, Any]:
+def machine(seeds: str = "0") -> dict[str, Any]:
     """Return what the figures belong to."""
     cpu = next(
         (
@@ -120,6 +122,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
+        "seeds": seeds,
         "load": [round(v, 2) for v in os.getloadavg()],
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "packages": {p: importlib.metadata.version(p) for p in ("potstill", "torch", "numpy")},
@@ -156,7 +159,7 @@ def write(name: str, title: str, say: Mapping[str, Callable[[Any], str]], record
         if part in record:
             page += [
                 text(record[part]["figures"]),
-                _where(f"python benchmarks/{name}.py {part}", record[part]["machine"]),
+                _where(f"python benchmarks/{name}.py{f' {part}' if len(say) > 1 else ''}", record[part]["machine"]),
             ]
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.md").write_text("\n\n".join(page) + "\n")
@@ -166,7 +169,8 @@ def write(name: str, title: str, say: Mapping[str, Callable[[Any], str]], record
 
 def _where(command: str, where: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{p} {v}" for p, v in where["packages"].items())
+    busy = " (other work ran)" if where["load"][0] > BUSY else ""
     return (
         f"`{command}`; {where['date']}, commit {where['commit']}; {where['cores']} cores of {where['cpu']}, "
-        f"{where['system']}; {packages}; seeds 0. Load of the machine at the end: {where['load'][0]} (other work ran)."
+        f"{where['system']}; {packages}; seeds {where['seeds']}. Load of the machine at the end: {where['load'][0]}{busy}."
     )

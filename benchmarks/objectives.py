@@ -1,6 +1,6 @@
 """What each objective costs: time of a step as a ratio to training on hard labels, and memory.
 
-Usage: python benchmarks/objectives.py [cost ...] [--rounds N]
+Usage: python benchmarks/objectives.py [--rounds N]
 
 One thread. Every registered objective with its defaults, alone, on the Fashion-MNIST student of 4,138 parameters, batch 128,
 rows of the teacher's outputs from the store; objectives on features run the teacher (ResNet-8 of width 16) on each batch.
@@ -74,7 +74,7 @@ def cost(rounds: int) -> dict[str, Any]:
     """Return the time of a step and the memory of each objective."""
     settings = {kind: Setting(kind) for kind in specs()}
     seconds = measure.alternate({kind: s.block for kind, s in settings.items()}, rounds)
-    used = {kind: [measure.child(Path(__file__), "child", kind) for _ in range(3)] for kind in settings}
+    used = {kind: [measure.child(Path(__file__), "--child", kind) for _ in range(3)] for kind in settings}
     return {
         kind: {
             "step_ms": measure.median([s.cpu / STEPS * 1e3 for s in of]),
@@ -109,18 +109,16 @@ def child(kind: str) -> None:
 
 
 def main() -> None:
-    """Run what was asked, keep the rest, write the page."""
+    """Measure, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", help="cost; default all")
-    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.parts[:1] == ["child"]:
-        child(given.parts[1])
+    if given.child:
+        child(given.child)
         return
-    record = measure.kept("objectives")
-    for part in given.parts or ["cost"]:
-        record[part] = {"figures": cost(given.rounds or 9), "machine": measure.machine()}
-        measure.write("objectives", "What objectives cost", {"cost": cost_part}, record)
+    record = {"cost": {"figures": cost(given.rounds), "machine": measure.machine()}}
+    measure.write("objectives", "What objectives cost", {"cost": cost_part}, record)
 
 
 if __name__ == "__main__":

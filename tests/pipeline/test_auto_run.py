@@ -4,32 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from children import finish, start
 
 FEW: list[tuple[str, Any]] = [
     ("data.limit", 400), ("data.labelled", 150), ("data.validation", 0.3), ("teacher.training.epochs", 5),
     ("steps.0.objectives", "auto"), ("steps.0.training.epochs", 14), ("seeds", 2), ("export", []),
 ]  # fmt: skip
-
-
-def start(tmp_path: Path, recipe: Path, out: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "potstill", "run", str(recipe), "--out", out, "--threads", "1", "--json"],
-        cwd=tmp_path, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    said = process.communicate(timeout=250)[1]
-    assert process.returncode == 0, said
 
 
 def students(run: Path, cache: Path) -> dict[str, str]:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import onnx
+from children import finish, start
 from safetensors.numpy import load_file
 
 OBJECTIVES = [{"kind": "soft-label", "temperature": 2.0}, {"kind": "feature-l2"}, {"kind": "rkd", "weight": 0.1}]
@@ -21,18 +19,6 @@ EDITS: list[tuple[str, Any]] = [
     ("steps.0.objectives", OBJECTIVES), ("data.limit", 300), ("teacher.training.epochs", 3), ("steps.0.training.epochs", 40),
     ("verify.blocks", 5),
 ]  # fmt: skip
-
-
-def start(tmp_path: Path, recipe: Path, out: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "potstill", "run", str(recipe), "--out", out, "--threads", "1", "--json"],
-        cwd=tmp_path, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    said = process.communicate(timeout=250)[1]
-    assert process.returncode == 0, said
 
 
 def sha256(path: Path) -> str:

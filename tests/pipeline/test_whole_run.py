@@ -15,19 +15,11 @@ from typing import Any
 
 import pytest
 import yaml
-
-ONE_CORE = ("--threads", "1")
+from children import ONE_CORE, start
 
 
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def start(tmp_path: Path, recipe: Path, out: Path, *extra: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "potstill", "run", str(recipe), "--out", str(out), *ONE_CORE, "--json", *extra],
-        cwd=tmp_path, env=os.environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -90,14 +90,13 @@ class LabelStore:
             DamagedError: a shard was cut short since it was opened.
         """
         rows_B = np.asarray(rows_B)
-        one_shard = self.num_rows <= self.shard_rows
-        order = None if one_shard else rows_B.argsort()
-        rising = rows_B if order is None else rows_B.take(order)
-        low, high = (rising.min(), rising.max()) if order is None and len(rows_B) else (rising[:1], rising[-1:])
-        if not 0 <= view < self.views or (len(rows_B) and not (0 <= low and high < self.num_rows)):
-            raise IndexError(f"store has {self.views} views of {self.num_rows} rows; asked for view {view}")
-        if order is None:  # take: several times as fast as an index, where rows are short
+        if self.num_rows <= self.shard_rows:
+            self._check_asked(view, rows_B.min(initial=0), rows_B.max(initial=0))
+            # take: several times as fast as an index, where rows are short
             return {name: array.take(rows_B, axis=0) for name, array in self._shard(view, 0).items()}
+        order = rows_B.argsort()
+        rising = rows_B.take(order)
+        self._check_asked(view, *((rising[0], rising[-1]) if len(rising) else (0, 0)))
         cuts = rising.searchsorted(self._firsts).tolist()
         out = {name: np.empty((len(rows_B), *shape), dtype) for name, (dtype, shape) in self._layout.items()}
         for index, (start, stop) in enumerate(pairwise([*cuts, len(rows_B)])):
@@ -127,6 +126,10 @@ class LabelStore:
             "shards": len(self.manifest["shards"]),
             "kl_error": self.manifest["kl_error"],
         }
+
+    def _check_asked(self, view: int, low: Any, high: Any) -> None:
+        if not (0 <= view < self.views and 0 <= low and high < self.num_rows):
+            raise IndexError(f"store has {self.views} views of {self.num_rows} rows; asked for view {view}")
 
     def _shard(self, view: int, index: int) -> dict[str, NDArray[Any]]:
         kept = self._maps.get((view, index))

@@ -43,6 +43,13 @@ def enough_classes(where: str, num_classes: int, why: str | None) -> None:
         raise ShapeError(f"{where}: must have three classes or more; got {num_classes}. {why}.")
 
 
+def without_others(num_classes: int, weight: str) -> str | None:
+    """Return why a loss over the classes beside the target, whose weight has this name, teaches nothing; None where it does."""
+    if num_classes > 2:
+        return None
+    return f"One class besides the target has all of what is left: `{weight}` would do nothing. Use soft-label"
+
+
 def labels_or_argmax(where: str, labels_B: Tensor, teacher_BK: Tensor) -> Tensor:
     """Return [B] int64 in 0..K-1: the label, or, where a row has none (-1), the teacher's argmax.
 

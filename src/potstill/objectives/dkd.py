@@ -16,6 +16,7 @@ from potstill.objectives._checks import (
     positive_temperature,
     same_shape,
     weights_in_bounds,
+    without_others,
 )
 from potstill.schedules import Scheduled
 from potstill.schedules.linear import LinearSpec
@@ -58,7 +59,7 @@ def dkd(
     same_shape("dkd", student_logits_BK, teacher_logits_BK)
     positive_temperature("dkd", temperature)
     weights_in_bounds("dkd", alpha=alpha, beta=beta)
-    enough_classes("dkd", student_logits_BK.shape[1], _why(student_logits_BK.shape[1]))
+    enough_classes("dkd", student_logits_BK.shape[1], without_others(student_logits_BK.shape[1], "beta"))
     teacher_BK = teacher_logits_BK.detach()
     target_B = labels_or_argmax("dkd", labels_B, teacher_BK)
     parts = []
@@ -72,12 +73,6 @@ def dkd(
     of_target = (pair_p.exp() * (pair_p - pair_q)).sum(dim=1)
     of_others = (others_p.exp() * (others_p - others_q)).sum(dim=1)
     return (alpha * of_target + beta * of_others) * temperature**2
-
-
-def _why(num_classes: int) -> str | None:
-    if num_classes > 2:
-        return None
-    return "One class besides the target has all of what is left: `beta` would do nothing. Use soft-label"
 
 
 @registry.register
@@ -110,7 +105,7 @@ class DkdSpec(ObjectiveSpec):
         return Needs(labels=True, labels_optional=True, teacher="logits", temperatures=(self.temperature,))
 
     def refuses(self, num_classes: int) -> str | None:
-        return _why(num_classes)
+        return without_others(num_classes, "beta")
 
     def loss(self, x: LossInputs) -> Tensor:
         if x.teacher is None:

@@ -16,6 +16,7 @@ from potstill.objectives._checks import (
     positive_temperature,
     same_shape,
     weights_in_bounds,
+    without_others,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def nkd(
     same_shape("nkd", student_logits_BK, teacher_logits_BK)
     positive_temperature("nkd", temperature)
     weights_in_bounds("nkd", gamma=gamma)
-    enough_classes("nkd", student_logits_BK.shape[1], _why(student_logits_BK.shape[1]))
+    enough_classes("nkd", student_logits_BK.shape[1], without_others(student_logits_BK.shape[1], "gamma"))
     teacher_BK = teacher_logits_BK.detach()
     target_B = labels_or_argmax("nkd", labels_B, teacher_BK)
     belief, log_q = (
@@ -63,12 +64,6 @@ def nkd(
     others_p = torch.softmax(all_but(teacher_BK, target_B) / temperature, dim=1)
     others_q = torch.log_softmax(all_but(student_logits_BK, target_B) / temperature, dim=1)
     return -belief.exp() * log_q - gamma * temperature**2 * (others_p * others_q).sum(dim=1)
-
-
-def _why(num_classes: int) -> str | None:
-    if num_classes > 2:
-        return None
-    return "One class besides the target has all of what is left: `gamma` would do nothing. Use soft-label"
 
 
 @registry.register
@@ -92,7 +87,7 @@ class NkdSpec(ObjectiveSpec):
         return Needs(labels=True, labels_optional=True, teacher="logits", temperatures=(self.temperature,))
 
     def refuses(self, num_classes: int) -> str | None:
-        return _why(num_classes)
+        return without_others(num_classes, "gamma")
 
     def loss(self, x: LossInputs) -> Tensor:
         if x.teacher is None:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from potstill.taps.pairing import Pair
 
 
+_TRIED = (1, 2, 3, 20, 1001)
+"""Numbers of classes that show whether an objective refuses any."""
+
+
 @dataclass
 class TapReport:
     """What can be tapped in a recipe's models and what is."""
@@ -57,12 +61,16 @@ def check_objectives(graph: Graph, cache: ArtifactCache) -> dict[str, list[dict[
             validation rows, all at once.
     """
     waiting = [n for n in graph.named("steps/") if not cache.has(n.key)]
-    shape = data_shape(graph, cache) if waiting else None
+    taps = any(_reads(o) for node in waiting for o in getattr(node.spec, "objectives", ()))
+    chooses = any(step.chooses() for step in graph.recipe.steps)
+    # Opening a source may read all of it: only where something depends on what it holds.
+    asks = taps or chooses or any(_classes_refused(graph.recipe, num) for num in _TRIED)
+    shape = data_shape(graph, cache) if waiting and asks else None
     if shape is None:
         return {}
     faults = _classes_refused(graph.recipe, shape.io.num_classes) + _nothing_to_choose_by(graph.recipe, shape)
     terms = {}
-    if any(_reads(o) for node in waiting for o in getattr(node.spec, "objectives", ())):
+    if taps:
         found = _report(graph.recipe, shape)
         faults, terms = faults + found.faults, found.terms
     if faults:

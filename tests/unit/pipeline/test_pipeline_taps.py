@@ -15,6 +15,9 @@ from potstill.cli.app import app
 from potstill.core.errors import RecipeError
 from potstill.core.progress import Progress
 from potstill.pipeline import run as running
+from potstill.pipeline import taps
+from potstill.pipeline.cache import ArtifactCache
+from potstill.pipeline.graph import build
 from potstill.pipeline.plan import make_plan
 from potstill.pipeline.taps import tap_report
 from potstill.recipe.load import from_text
@@ -153,3 +156,14 @@ def test_an_objective_that_cannot_teach_two_classes_is_refused_before_any_comput
     assert [f.split(":")[0] for f in caught.value.faults] == ["steps[0].objectives[0]", "steps[0].objectives[2]"]
     assert all("cannot teach 2 classes. One" in f or "cannot teach 2 classes. The" in f for f in caught.value.faults)
     assert not list((tmp_path / "cache" / "artifacts").glob("*"))
+
+
+def test_the_source_is_not_opened_early_where_nothing_depends_on_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    opened: list[object] = []
+    monkeypatch.setattr(taps, "data_shape", lambda *args: opened.append(args))
+    for objectives, times in (([{"kind": "soft-label"}, {"kind": "hard-label"}], 0), ([{"kind": "dkd"}], 1)):
+        cache = ArtifactCache(tmp_path / "cache")
+        taps.check_objectives(build(recipe_of(*objectives), cache.digests), cache)
+        assert len(opened) == times
