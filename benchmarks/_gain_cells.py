@@ -19,7 +19,13 @@ def _fall(kind: str) -> dict[str, Any]:
     return {"kind": kind, "start": 4.0, "end": 1.0}
 
 
-ARMS: dict[str, list[dict[str, Any]]] = {
+def _beside(first: dict[str, Any], *others: str) -> dict[str, list[dict[str, Any]]]:
+    """Return an arm for each other kind, at its paper's weight."""
+    short = "T=1" if first["kind"] == "soft-label" else "hard"
+    return {f"{kind} + {short}": [{"kind": kind}, first] for kind in others}
+
+
+ARMS: dict[str, list[dict[str, Any]] | str] = {
     "hard-label": [{"kind": "hard-label"}],
     "label-smoothing": [{"kind": "hard-label", "smoothing": 0.1}],
     "hard-pseudo-label": [{"kind": "hard-pseudo-label"}],
@@ -32,11 +38,20 @@ ARMS: dict[str, list[dict[str, Any]]] = {
     "0.9 T=4 + 0.1 hard": [_soft(4.0, weight=0.9), {"kind": "hard-label", "weight": 0.1}],
     "T 4→1 linear": [_soft(_fall("linear"))],
     "T 4→1 exponential": [_soft(_fall("exponential"))],
+    **_beside({"kind": "hard-label"}, "dkd", "dist", "nkd", "wttm"),
+    **_beside(_soft(1.0), "feature-l2", "attention-transfer", "similarity-preserving", "feature-correlation", "rkd"),
+    "auto": "auto",
 }
 MAIN = tuple(ARMS)[:9]
 BASIC = ("hard-label", "T=1", "T=2", "T=4")
 CORE = (*BASIC, "standardised T=2", "logit-mse")
 SCHEDULES = ("T 4→1 linear", "T 4→1 exponential")
+PAPERS = tuple(a for a in ARMS if a.endswith(" + hard"))
+FEATURES = tuple(a for a in ARMS if a.endswith(" + T=1"))
+FINAL = ("hard-label", "T=1", "standardised T=2", "auto")
+"""Arms that get ten replicates first."""
+GRID = ("digits", "fashion-mnist", "cifar10")
+"""Tasks over which arms are averaged."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +74,11 @@ def _ds_cnn(width: int, depth: int, downsample: int, stem_stride: int = 1) -> di
     return {"kind": "ds-cnn", "width": width, "depth": depth, "downsample": downsample, "stem_stride": stem_stride}
 
 
+_FASHION = {
+    "kind": "idx", "path": SOURCES["fashion-mnist"], "limit": 5000,
+    "classes": ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot"],
+}  # fmt: skip
+
 TASKS = {
     "digits": Task(
         data={"kind": "digits", "validation": 0.1, "test": 0.35},
@@ -70,8 +90,7 @@ TASKS = {
         few=200, views=8, new_splits=True,
     ),
     "fashion-mnist": Task(
-        data={"kind": "idx", "path": SOURCES["fashion-mnist"], "limit": 5000,
-              "classes": ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot"]},
+        data=_FASHION,
         augment=[{"kind": "shift", "pixels": 2}, {"kind": "flip"}],
         teacher={"kind": "train", "model": {"kind": "resnet", "depth": 8, "width": 16},
                  "training": {"epochs": 15, "batch_size": 128, "learning_rate": 0.005, "evaluate_every": 15}},
@@ -91,6 +110,15 @@ TASKS = {
         students=(_ds_cnn(8, 3, 1, 2), _ds_cnn(16, 3, 1, 2), _ds_cnn(32, 3, 1, 2)),
         training={"epochs": 15, "batch_size": 128, "learning_rate": 0.01},
         few=600, views=4,
+    ),
+    "fashion-mnist, ViT to MobileNet": Task(
+        data=_FASHION,
+        augment=[{"kind": "shift", "pixels": 2}, {"kind": "flip"}],
+        teacher={"kind": "train", "model": {"kind": "vit", "dim": 64, "depth": 4},
+                 "training": {"epochs": 30, "batch_size": 128, "learning_rate": 0.002, "evaluate_every": 30}},
+        students=({"kind": "mobilenet-v2", "width": 0.25, "depth": 0.5},),
+        training={"epochs": 12, "batch_size": 128, "learning_rate": 0.01},
+        few=750, views=4,
     ),
 }  # fmt: skip
 
@@ -138,7 +166,7 @@ class Training:
             "labels": {"views": self.views or task.views, "codec": {"kind": "float16"}},
             "student": task.students[self.student],
             "steps": [{"kind": "distill", "objectives": ARMS[self.arm], "training": training}],
-            "controls": [],
+            "controls": ["hard-label"] if self.arm == "auto" else [],
             "seed": first,
             "seeds": self.replicate - first + 1,
             "export": [],
@@ -164,27 +192,35 @@ def plan(only: list[str] | None = None) -> list[Training]:
         )  # fmt: skip
 
     few, small = ("few",), (0, 1)
-    grid("digits", range(3), CORE)
-    grid("fashion-mnist", range(3), BASIC, students=(1,))
-    grid("fashion-mnist", range(3), BASIC, students=small)
-    grid("cifar10", range(3), BASIC, students=(1,))
-    grid("digits", range(3), (*MAIN, *SCHEDULES))
-    grid("fashion-mnist", range(3), CORE, students=small)
+    screen, more = range(3), range(3, 10)
+    grid("digits", screen, CORE)
+    grid("fashion-mnist", screen, BASIC, students=(1,))
+    grid("fashion-mnist", screen, BASIC, students=small)
+    grid("cifar10", screen, BASIC, students=(1,))
+    grid("digits", screen, (*MAIN, *SCHEDULES))
+    grid("fashion-mnist", screen, CORE, students=small)
     # A teacher that knows no more labels than the student: is it the hidden labels that help?
-    grid("digits", range(3), BASIC, ("few-own",))
+    grid("digits", screen, BASIC, ("few-own",))
     # Long and patient (Beyer et al. 2022): four times the epochs, with the usual few views or one for each pass.
-    grid("digits", range(3), ("hard-label", "T=1"), few, students=small, times=4)
-    grid("digits", range(3), ("T=1",), few, students=small, times=4, views=160)
-    grid("fashion-mnist", range(3), BASIC)
-    grid("cifar10", range(3), CORE)
-    grid("digits", range(3, 10), (*CORE, *SCHEDULES))
-    grid("fashion-mnist", range(3), (*MAIN, *SCHEDULES), few, students=small)
-    grid("fashion-mnist", range(3), BASIC, ("few-own",), students=small)
-    grid("digits", range(3, 10), MAIN)
-    grid("fashion-mnist", range(3, 10), BASIC)
-    grid("cifar10", range(3, 10), BASIC)
+    grid("digits", screen, ("hard-label", "T=1"), few, students=small, times=4)
+    grid("digits", screen, ("T=1",), few, students=small, times=4, views=160)
+    for task in GRID:
+        grid(task, screen, (*BASIC, "auto"))
+    for task in GRID:
+        grid(task, screen, (*PAPERS, *CORE))
+    for task in GRID:
+        grid(task, screen, FEATURES, students=(1,))
+    grid("fashion-mnist, ViT to MobileNet", screen, ("hard-label", "T=1", *FEATURES), students=(0,))
+    for r in more:
+        for task in GRID:
+            grid(task, range(r, r + 1), FINAL)
+    grid("digits", more, (*CORE, *SCHEDULES))
+    grid("fashion-mnist", screen, (*MAIN, *SCHEDULES), few, students=small)
+    grid("fashion-mnist", screen, BASIC, ("few-own",), students=small)
+    for task in GRID:
+        grid(task, more, CORE)
     for task, source in SOURCES.items():
         if not Path(os.path.expandvars(source)).exists():
             print(f"{task}: left out, {source} is not here", file=sys.stderr)
-            out = [t for t in out if t.task != task]
+            out = [t for t in out if not t.task.startswith(task)]
     return [t for t in dict.fromkeys(out) if not only or t.task in only]

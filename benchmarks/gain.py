@@ -127,21 +127,22 @@ class Bench:
                     executor.run(graph.nodes[name])
             self._note_machine()
             self._note_teacher(training, graph)
-            step, evaluated = (
-                last_step(graph, "student", training.replicate),
-                f"evaluate/student/seed{training.replicate}",
-            )
-            for name in (step, evaluated):
+            seed = f"seed{training.replicate}"
+            arms = ("hard-label", "student") if training.arm == "auto" else ("student",)
+            steps = [n.name for arm in arms for n in graph.named(f"steps/{arm}/{seed}/")]
+            for name in (*steps, *(f"evaluate/{arm}/{seed}" for arm in arms)):
                 executor.run(graph.nodes[name])
-            self._note(training, graph, step, evaluated)
+            self._note(training, graph, last_step(graph, "student", training.replicate), f"evaluate/student/{seed}")
         return True
 
     def _note(self, training: Training, graph: Any, step: str, evaluated: str) -> None:
         from potstill.core import artifact
 
         made = artifact.manifest(self.cache.path(graph.nodes[step].key))
-        task, spec = TASKS[training.task], graph.nodes[step].spec
+        trained = graph.named(f"steps/student/seed{training.replicate}/")[0]
+        task, spec = TASKS[training.task], trained.spec
         correct = self._correct(graph, evaluated)
+        auto = self._auto(graph, trained, made["facts"], training.replicate) if training.arm == "auto" else {}
         append(self.ledger, {
             "type": "training", "id": training.id, "cell": training.cell, "task": training.task,
             "share": training.share, "labels": task.few if training.share != "all" else "all",
@@ -150,10 +151,23 @@ class Bench:
             "epochs": spec.training.epochs, "batch_size": spec.training.batch_size,
             "learning_rate": spec.training.learning_rate, "steps": made["facts"]["steps"],
             "views": training.views or task.views, "rows": len(correct), "accuracy": round(float(correct.mean()), 6),
-            "correct": pack(correct), "seconds": made["seconds"], "key": graph.nodes[step].key[:16],
+            "correct": pack(correct), "seconds": artifact.manifest(self.cache.path(trained.key))["seconds"], **auto, "key": graph.nodes[step].key[:16],
             "teacher": graph.nodes["teach"].key[:16], "commit": self.commit, "machine": self.machine_id,
             "date": _now(),
         })  # fmt: skip
+
+    def _auto(self, graph: Any, trained: Any, facts: dict[str, Any], replicate: int) -> dict[str, Any]:
+        """Return what was tried and kept, and how its control, trained beside it, did."""
+        from potstill.core import artifact
+
+        race = artifact.manifest(self.cache.path(trained.key))["facts"]["race"]
+        control = self._correct(graph, f"evaluate/hard-label/seed{replicate}")
+        return {
+            "winner": next(c["name"] for c in race["candidates"] if c["won"]), "decided_by": race["decided_by"],
+            "chosen": facts["choice"]["chosen"], "scores": [facts["choice"][a] for a in ("student", "control")],
+            "validation_rows": race["validation_rows"], "extra_steps": race["extra_steps"],
+            "tried": [c["name"] for c in race["candidates"]], "control_correct": pack(control),
+        }  # fmt: skip
 
     def _note_teacher(self, training: Training, graph: Any) -> None:
         """Write down how good the teacher is on the test rows, and on which quarter of them it is how sure."""
