@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _gain_auto import auto_section, features_section, papers_section
 from _gain_cells import ARMS, MAIN, SCHEDULES, TASKS, plan
 from _gain_stats import CONTROL, LEAST, Cell, Contrast, by_uncertainty, cells, holm
+from _measure import table as md
 from gain import ROOT, _git, read
 
 RESULTS = ROOT / "docs" / "results"
@@ -44,6 +46,7 @@ def _page(
     usual = {n: c for n, c in found.items() if "×" not in n}
     out = ["# Where soft labels gain, and where they lose", _intro(entries, trainings)]
     out += ["## Over all cells", _done(trainings, all_c), _pooled(usual, all_c)]
+    out += auto_section(usual) + papers_section(usual) + features_section(usual)
     out += ["## Cell by cell", _LEGEND]
     for task in TASKS:
         mine = {n: c for n, c in usual.items() if c.task == task}
@@ -120,7 +123,7 @@ def _pooled(found: dict[str, Cell], contrasts: list[Contrast]) -> str:
             mine = [c for c in contrasts if c.arm == arm and c.cell in found and found[c.cell].share == share]
             if mine:
                 rows.append([SHARES[share], arm, *_summary(mine)])
-    return _SUMMARY + "\n\n" + _md(["labels", "arm", *_SUMMARY_HEAD], rows)
+    return _SUMMARY + "\n\n" + md(["labels", "arm", *_SUMMARY_HEAD], rows)
 
 
 _SUMMARY = f"""\
@@ -169,7 +172,7 @@ def _table(found: dict[str, Cell], contrasts: dict[tuple[str, str], Contrast]) -
             ["replicates", *(str(len(found[n].arms.get(CONTROL, {}))) for n in names)]]  # fmt: skip
     for arm in arms:
         rows.append([arm, *((c.text if (c := contrasts.get((n, arm))) else "") for n in names)])
-    return _md(head, rows)
+    return md(head, rows)
 
 
 def _pairs(found: dict[str, Cell]) -> str:
@@ -185,7 +188,7 @@ def _pair_table(found: dict[str, Cell], pairs: Iterable[tuple[str, str]]) -> str
             mine = [c for cell in found.values() if cell.share == share and (c := cell.contrast(one, other))]
             if mine:
                 rows.append([SHARES[share], f"{one} − {other}", *_summary(mine)])
-    return _md(["labels", "pair", *_SUMMARY_HEAD], rows)
+    return md(["labels", "pair", *_SUMMARY_HEAD], rows)
 
 
 def _schedules(found: dict[str, Cell]) -> str:
@@ -220,7 +223,7 @@ def _unsure(found: dict[str, Cell], teachers: dict[str, dict[str, Any]]) -> str:
         "Claim 13: soft labels help most on uncertain samples. Test rows are put into quarters by the entropy of the "
         "teacher's probabilities; points over the control on each. A share is given where the gain is above half a point. "
         "The teacher never sees these rows' labels, but rows on which it is unsure are also those on which the control has "
-        "most left to gain.\n\n" + _md(head, rows)
+        "most left to gain.\n\n" + md(head, rows)
     )
 
 
@@ -251,7 +254,7 @@ def _longer(found: dict[str, Cell]) -> str:
                     )
     return (
         "Beyer et al. 2022 (arXiv:2106.05237): train long, on many views that the teacher labelled too. Test accuracy in %, "
-        "mean over the replicates that each arm has.\n\n" + _md(head, rows) + "\n\n" + "\n".join(lines)
+        "mean over the replicates that each arm has.\n\n" + md(head, rows) + "\n\n" + "\n".join(lines)
     )
 
 
@@ -265,29 +268,25 @@ def _settings() -> str:
         data, training = task.data, task.training
         limit = f"{data['limit']:,} rows" if "limit" in data else "1,797 rows, 35 % of them test"
         teacher = task.teacher
-        model = f"ResNet-{teacher['model']['depth']}"
+        model = _model(teacher["model"])
         if teacher["kind"] == "train":
             t = teacher["training"]
-            model += (
-                f", width {teacher['model']['width']}, {t['epochs']} epochs, batch {t['batch_size']}, "
-                f"learning rate {t.get('learning_rate', 0.002)}"
-            )
+            model += f", {t['epochs']} epochs, batch {t['batch_size']}, learning rate {t.get('learning_rate', 0.002)}"
         augment = ", ".join(f"{a['kind']} {a['pixels']}" if "pixels" in a else a["kind"] for a in task.augment)
         rows.append([name, f"{limit}, 10 % validation", str(task.few), augment, model,
                      f"{training['epochs']} epochs of all rows, batch {training['batch_size']}, AdamW, "
                      f"learning rate {training['learning_rate']}, cosine",
                      str(task.views)])  # fmt: skip
     head = ["task", "training data", "few labels (validation included)", "augmentation", "teacher", "students", "views"]
-    students = (
-        "Students are DS-CNNs (`ds-cnn`), width, depth, halvings, stem stride: "
-        + "; ".join(
-            f"{name} "
-            + ", ".join(f"({s['width']}, {s['depth']}, {s['downsample']}, {s['stem_stride']})" for s in task.students)
-            for name, task in TASKS.items()
-        )
-        + ". Labels are kept as float16."
+    students = "Students: " + "; ".join(
+        f"{name}: " + ", ".join(_model(student) for student in task.students) for name, task in TASKS.items()
     )
-    return _md(head, rows) + "\n\n" + students
+    students += ". Labels are kept as float16."
+    return md(head, rows) + "\n\n" + students
+
+
+def _model(spec: dict[str, Any]) -> str:
+    return f"{spec['kind']} ({', '.join(f'{k} {v}' for k, v in spec.items() if k not in ('kind', 'weights', 'input'))})"
 
 
 def _figures(entries: list[dict[str, Any]], found: dict[str, Cell], contrasts: list[Contrast]) -> dict[str, Any]:
@@ -312,8 +311,3 @@ def _percent(value: float | None) -> str:
 
 def _count(num: int, noun: str) -> str:
     return f"{num} {noun}" if num == 1 else f"{num} {noun}s"
-
-
-def _md(head: list[str], rows: list[list[str]]) -> str:
-    line: Callable[[list[str]], str] = lambda cells: "| " + " | ".join(cells) + " |"  # noqa: E731
-    return "\n".join([line(head), line(["---"] * len(head)), *(line(r) for r in rows)])

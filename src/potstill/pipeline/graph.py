@@ -121,7 +121,7 @@ def _add_arm(graph: Graph, arm: str, seed: int) -> None:
         name = graph.add(Node(f"steps/{arm}/seed{seed}/{i}-{step.kind}", spec, inputs, arm=True))
         available[spec.provides] = name
     if arm == STUDENT and _chooses(recipe):
-        ends = {"data": "prepare", "student": available["student"], "control": last_step(graph, ALONE, seed)}
+        ends = {k: available[k] for k in ("data", "teacher", "student")} | {"control": last_step(graph, ALONE, seed)}
         name = f"steps/{arm}/seed{seed}/{len(recipe.steps) + 1}-choose"
         available["student"] = graph.add(Node(name, ChooseStage(task=recipe.task), ends, arm=True))
     evaluate = EvaluateStage(task=recipe.task)

@@ -23,10 +23,19 @@ def sentence(results: dict[str, Any]) -> str:
         )
         tried += "went on."
     return (
-        f"{tried} The finished student is kept only where it beats the finished control hard-label on the "
-        f"{seeds[0]['choice']['validation_rows']:,} validation rows: so in {len(kept)} of {len(seeds)} "
+        f"{tried} The finished student is kept only where it is judged better than the finished control hard-label, by "
+        f"{seeds[0]['choice']['validation_rows']:,} validation rows{_prior(seeds)}: so in {len(kept)} of {len(seeds)} "
         f"seed{'s' if len(seeds) != 1 else ''}{'' if kept else ', which is to say: train it alone'}."
     )
+
+
+def _prior(seeds: list[dict[str, Any]]) -> str:
+    """Return the words for what was expected without looking; "" where nothing was."""
+    expected = [100 * e["choice"]["expected"] for e in seeds]
+    if not max(expected):
+        return ""
+    mean = sum(expected) / len(expected)
+    return f" and by the {mean:+.1f} points that few labels and such a teacher lead one to expect"
 
 
 def rows(results: dict[str, Any]) -> list[dict[str, str]]:

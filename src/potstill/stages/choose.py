@@ -1,4 +1,4 @@
-"""Keep the finished student or the finished control: the better of the two on the validation rows."""
+"""Keep the finished student or the finished control: the one that validation rows, and what is to be expected, judge better."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 from potstill.core import atomic
 from potstill.core.artifact import manifest
 from potstill.stages._base import StageContext, StageSpec, registry
-from potstill.stages._parts import set_threads
+from potstill.stages._parts import labelled_rows, set_threads
 from potstill.tasks import AnyTask
+from potstill.train.last_choice import Judged, judge
 
 _OF_THE_RACE = ("race",)
 """Facts that stay with the student's own training."""
@@ -19,9 +20,9 @@ _OF_THE_RACE = ("race",)
 
 @registry.register
 class ChooseStage(StageSpec):
-    """Data, a student and its hard-label control of the same seed -> one of the two, byte for byte."""
+    """Data, teacher, a student and its hard-label control of the same seed -> one of the two, byte for byte."""
 
-    requires: ClassVar[tuple[str, ...]] = ("data", "student", "control")
+    requires: ClassVar[tuple[str, ...]] = ("data", "teacher", "student", "control")
     stands_for: ClassVar[dict[str, str]] = {"control": "student"}
     provides: ClassVar[str] = "student"
     kind: Literal["choose"] = "choose"
@@ -32,25 +33,36 @@ class ChooseStage(StageSpec):
         from potstill.data.dataset import Dataset
 
         set_threads(context.options.threads)
-        validation = Dataset.open(context.inputs["data"]).splits["validation"]
-        scores = {arm: self._score(context.inputs[arm], validation) for arm in ("student", "control")}
-        # Level is not enough: without a gain that can be seen, the simpler training is kept.
-        chosen = "student" if scores["student"] > scores["control"] else "control"
+        dataset = Dataset.open(context.inputs["data"])
+        validation = dataset.splits["validation"]
+        correct = {arm: self._correct(context.inputs[arm], validation) for arm in ("student", "control")}
+        train, gate = dataset.splits["train"], manifest(context.inputs["teacher"])["facts"]["gate"]
+        labelled = len(labelled_rows(train)) / len(train)
+        judged = judge(correct["student"], correct["control"], labelled, float(gate["accuracy"]))
         for name in ("student.safetensors", "student.json"):
-            atomic.write_bytes(context.work / name, (context.inputs[chosen] / name).read_bytes())
-        facts = manifest(context.inputs[chosen])["facts"]
-        rows = int((np.asarray(validation.labels) >= 0).sum())
-        why = (
-            f"{self.task.headline} {scores['student']:.4f} of the student against {scores['control']:.4f} of the control on "
-            f"{rows} validation rows{'' if chosen == 'student' else '; a student that is not better is not kept'}"
-        )
-        choice = {"chosen": chosen, "why": why, **scores, "validation_rows": rows}
+            atomic.write_bytes(context.work / name, (context.inputs[judged.chosen] / name).read_bytes())
+        facts = manifest(context.inputs[judged.chosen])["facts"]
+        choice = {
+            "chosen": judged.chosen, "why": self._why(judged), "student": judged.student, "control": judged.control,
+            "expected": judged.expected, "gain": judged.gain, "validation_rows": judged.rows,
+        }  # fmt: skip
         return {**{k: v for k, v in facts.items() if k not in _OF_THE_RACE}, "choice": choice}
 
-    def _score(self, folder: Path, validation: Any) -> float:
+    def _why(self, judged: Judged) -> str:
+        text = (
+            f"{self.task.headline} {judged.student:.4f} of the student against {judged.control:.4f} of the control on "
+            f"{judged.rows} validation rows"
+        )
+        if judged.expected:
+            text += (
+                f", where {100 * judged.expected:+.1f} points were to be expected: {100 * judged.gain:+.1f} together"
+            )
+        return text if judged.chosen == "student" else f"{text}; a student that is not better is not kept"
+
+    def _correct(self, folder: Path, validation: Any) -> Any:
         from potstill.models.tools.saved import load_model
         from potstill.train.loop import predict
 
         model = load_model(folder)
         outputs = predict(model.module, model.preprocess, validation)
-        return float(self.task.correct(outputs, np.asarray(validation.labels)).mean())
+        return self.task.correct(outputs, np.asarray(validation.labels))

@@ -63,7 +63,12 @@ def test_auto_adds_a_choice_for_each_seed_that_all_that_follows_reads() -> None:
     for seed in (0, 1):
         race, choice = (f"steps/student/seed{seed}/{name}" for name in ("1-distill", "2-choose"))
         control = f"steps/hard-label/seed{seed}/1-distill"
-        assert graph.nodes[choice].inputs == {"data": "prepare", "student": race, "control": control}
+        assert graph.nodes[choice].inputs == {
+            "data": "prepare",
+            "teacher": "teach",
+            "student": race,
+            "control": control,
+        }
         assert graph.nodes[race].inputs == {"data": "prepare", "labels": "label", "teacher": "teach"}
         assert (
             graph.nodes[f"evaluate/student/seed{seed}"].inputs["student"] == choice == last_step(graph, "student", seed)

@@ -28,7 +28,14 @@ def test_nothing_is_said_where_objectives_are_stated() -> None:
 def test_the_race_in_one_sentence(kept: list[str], told: str) -> None:
     found = auto.sentence(chosen(kept))
     assert found.startswith("Losses named by rules trained the first 216 steps") and found.endswith(told)
-    assert "on the 60 validation rows" in found
+    assert "by 60 validation rows: so" in found
+
+
+def test_what_was_expected_is_said_where_labels_are_few() -> None:
+    found = chosen(["student", "control"])
+    for entry, expected in zip(found["auto"], (0.03, 0.01), strict=True):
+        entry["choice"]["expected"] = expected
+    assert "by 60 validation rows and by the +2.0 points that few labels" in auto.sentence(found)
 
 
 def test_without_a_race_the_sentence_says_so() -> None:

@@ -266,14 +266,17 @@ def finished(run: Any) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(
-    ("student", "control", "chosen"),
-    [("better", "worse", "student"), ("worse", "better", "control"), ("better", "better", "control")],
-    ids=["better", "worse", "level"],
-)
-def test_the_student_is_kept_only_where_it_is_better(
-    run: Any, finished: dict[str, Path], student: str, control: str, chosen: str
+    ("student", "control", "teacher", "chosen"),
+    [("better", "worse", 0.97, "student"), ("worse", "better", 0.97, "control"),
+     ("better", "better", 0.97, "student"), ("better", "better", 0.0, "control")],
+    ids=["better", "worse", "level, few labels", "level, a teacher that knows nothing"],
+)  # fmt: skip
+def test_the_student_is_kept_only_where_it_is_judged_better(
+    run: Any, finished: dict[str, Path], tmp_path: Path, student: str, control: str, teacher: float, chosen: str
 ) -> None:
-    inputs = {"student": finished[student], "control": finished[control]}
+    inputs = {"student": finished[student], "control": finished[control], "teacher": tmp_path / "gate"}
+    inputs["teacher"].mkdir()
+    artifact.seal(inputs["teacher"], {"name": "teacher", "facts": {"gate": {"accuracy": teacher}}})
     facts, folder = run("chosen", ChooseStage(task=JOB.task), **inputs)
     choice = facts["choice"]
     assert choice["chosen"] == chosen and choice["validation_rows"] == 45
