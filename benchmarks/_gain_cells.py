@@ -208,12 +208,16 @@ def plan(only: list[str] | None = None) -> list[Training]:
         grid(task, screen, (*BASIC, "auto"))
     for task in GRID:
         grid(task, screen, (*PAPERS, *CORE))
-    for task in GRID:
-        grid(task, screen, FEATURES, students=(1,))
-    grid("fashion-mnist, ViT to MobileNet", screen, ("hard-label", "T=1", *FEATURES), students=(0,))
     for r in more:
-        for task in GRID:
+        for task in ("digits", "fashion-mnist"):
             grid(task, range(r, r + 1), FINAL)
+    for task in ("digits", "fashion-mnist"):
+        grid(task, screen, FEATURES, students=(1,))
+    for share in ("all", "few"):
+        grid("fashion-mnist, ViT to MobileNet", screen, ("hard-label", "T=1", *FEATURES), (share,), students=(0,))
+    grid("cifar10", screen, FEATURES, students=(1,))
+    for r in more:
+        grid("cifar10", range(r, r + 1), FINAL)
     grid("digits", more, (*CORE, *SCHEDULES))
     grid("fashion-mnist", screen, (*MAIN, *SCHEDULES), few, students=small)
     grid("fashion-mnist", screen, BASIC, ("few-own",), students=small)
