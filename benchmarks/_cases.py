@@ -120,7 +120,7 @@ class Case:
         """Return the teacher's labels, written into `folder` if they are not there; None keeps them between calls."""
         folder = folder or KEPT / f"labels-{self.name}"
         write_store(
-            folder, self.label(dataset), num_rows=len(dataset.splits["train"]), num_classes=len(dataset.classes),
+            folder, self.label(dataset), num_rows=len(dataset.splits["train"]), shape=(len(dataset.classes),),
             views=self.views, codec=self._codec(), output="logits", identity={},
             fingerprint=fingerprint(torch.get_num_threads(), "cpu", "float32", 1), micro_batch=MICRO_BATCH,
             accept_fingerprint=True,

@@ -44,7 +44,7 @@ def write_labels(folder: Path, rows: int, classes: int, codec: str) -> Any:
         return table[rows_M % 1024]
 
     write_store(
-        folder, label, num_rows=rows, num_classes=classes, views=1, codec=TypeAdapter(AnyCodec).validate_python({"kind": codec}),
+        folder, label, num_rows=rows, shape=(classes,), views=1, codec=TypeAdapter(AnyCodec).validate_python({"kind": codec}),
         output="logits", identity={}, fingerprint={}, accept_fingerprint=True,
     )  # fmt: skip
     return LabelStore.open(folder, verify=False)

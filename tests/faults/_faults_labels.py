@@ -44,7 +44,7 @@ def write(folder: str, kind: str = "float16", delay: float = 0.0, kill_at: int |
         return Z[view][rows]
 
     write_store(
-        Path(folder), label, num_rows=ROWS, num_classes=CLASSES, views=VIEWS, codec=codec_of(kind), output="logits",
+        Path(folder), label, num_rows=ROWS, shape=(CLASSES,), views=VIEWS, codec=codec_of(kind), output="logits",
         identity={"teacher": "t"}, fingerprint={"threads": 1}, micro_batch=MICRO, shard_rows=SHARD,
     )  # fmt: skip
     return {"calls": calls, "touched": seen[0]}
@@ -53,7 +53,7 @@ def write(folder: str, kind: str = "float16", delay: float = 0.0, kill_at: int |
 def finished_shards(folder: Path) -> dict[str, tuple[int, int]]:
     """Return (inode, time of change) of every shard that is whole and has its record."""
     out = {}
-    for shard in shards_of(ROWS, VIEWS, SHARD):
+    for shard in shards_of(ROWS, VIEWS, SHARD, "logits"):
         try:
             entry = unseal(sidecar(folder, shard), "kl")
         except StoreError:
@@ -130,7 +130,7 @@ class LabellingKilled(_Stores):
                 break
             out.note(f"killed with {len(kept)} of 8 shards", 1)
         done = self.server.must(f"{HERE}:write", folder=str(folder), kind=kind)
-        left = sum(-(-s.rows // MICRO) for s in shards_of(ROWS, VIEWS, SHARD) if s.file not in kept)
+        left = sum(-(-s.rows // MICRO) for s in shards_of(ROWS, VIEWS, SHARD, "logits") if s.file not in kept)
         check(done["calls"] == left, f"the teacher was asked {done['calls']} times for {left} micro-batches")
         check(not self.unlike(folder, kind), "other bytes in", self.unlike(folder, kind))
         out.note(f"same bytes: {kind}")

@@ -1,7 +1,9 @@
-"""Canonical micro-batches: what makes a teacher's outputs a pure function of (row, view). Shapes: M rows, K classes."""
+"""Canonical micro-batches: what makes a teacher's outputs a pure function of (row, view). Shapes: M rows, K values of a
+row laid flat."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -18,16 +20,17 @@ def micro_batch_rows(index: int, num_rows: int, size: int) -> tuple[NDArray[np.i
 
 
 def validated(
-    values_MK: NDArray[Any], rows_M: NDArray[np.int64], view: int, num_classes: int, output: str
+    values: NDArray[Any], rows_M: NDArray[np.int64], view: int, shape: tuple[int, ...], output: str
 ) -> NDArray[Any]:
-    """Return float32 values that may be kept.
+    """Return [M, K] float32 values that may be kept, for [M, *shape].
 
     Raises:
         StoreError: another shape, NaN or Inf, or rows that are no probabilities; names row and view.
     """
-    if values_MK.ndim != 2 or values_MK.shape[1] != num_classes:
-        raise StoreError(f"labels: the teacher must give [rows, {num_classes}]; got {list(values_MK.shape)}.")
-    values = np.asarray(values_MK, dtype=np.float32)
+    if values.shape[1:] != shape:
+        wanted = ", ".join(map(str, ("rows", *shape)))
+        raise StoreError(f"labels: the teacher must give [{wanted}]; got {list(values.shape)}.")
+    values = np.asarray(values, dtype=np.float32).reshape(len(values), math.prod(shape))
     finite = np.isfinite(values).all(axis=1)
     if not finite.all():
         row = int(rows_M[int(np.flatnonzero(~finite)[0])])

@@ -1,4 +1,5 @@
-"""What a codec's rounding costs: KL(softmax of the original ‖ softmax of the decoded). Shapes: N rows, K classes."""
+"""What a codec's rounding costs: KL(softmax of the original ‖ softmax of the decoded); of features, which have no softmax,
+the largest difference in a row. Shapes: N rows, K classes or values."""
 
 from __future__ import annotations
 
@@ -16,13 +17,17 @@ STANDARDIZED = "standardized"
 
 
 class KlError:
-    """Sums over rows, by temperature; "standardized" is at T = 1 of standardised rows."""
+    """Sums over rows, by temperature; "standardized" is at T = 1 of standardised rows; "absolute" of features."""
 
     def __init__(self) -> None:
         self._of: dict[str, list[float]] = {}
 
     def add(self, values_NK: NDArray[Any], fields: Mapping[str, NDArray[Any]], codec: CodecSpec, output: str) -> None:
         """Count rows that were just encoded."""
+        if output == "features":
+            difference = np.abs(codec.decode(fields, values_NK.shape[1]) - values_NK)
+            self._count("absolute", difference.max(axis=1))
+            return
         if output == "probabilities":
             p, q = values_NK.astype(np.float64), codec.decode(fields, values_NK.shape[1])
             self._count("1", _kl(_log(p), _log(np.maximum(q.astype(np.float64), 0))))
@@ -61,7 +66,7 @@ class KlError:
         return out
 
     def as_dict(self) -> dict[str, dict[str, float]]:
-        """Return {"1": {"mean": nats, "max": nats}, ...}."""
+        """Return {"1": {"mean": nats, "max": nats}, ...}, or {"absolute": ...} in units of the features."""
         return {k: {"mean": total / max(num, 1), "max": largest} for k, (total, num, largest) in self._of.items()}
 
 

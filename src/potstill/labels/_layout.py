@@ -1,11 +1,12 @@
-"""Names and sizes on disk, and the checksums that bind them. Shapes: N rows, K classes."""
+"""Names and sizes on disk, and the checksums that bind them. Shapes: N rows of K values: a number for each class, or a
+tapped output laid flat."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -15,10 +16,10 @@ from potstill.core.errors import PotstillError, StoreError
 from potstill.core.hashing import digest_file, digest_json
 from potstill.labels.codecs import AnyCodec, CodecSpec
 
-SCHEMA = 1
+SCHEMA = 2
 MANIFEST = "manifest.json"
-LOGITS = "logits"
-"""The sub-store of the teacher's final outputs; further captured outputs get folders of their own."""
+Output = Literal["logits", "probabilities", "features"]
+"""What a store's rows are: final outputs, or what one place inside the teacher gives."""
 TARGET_SHARD_BYTES = 32 << 20
 
 
@@ -26,6 +27,8 @@ TARGET_SHARD_BYTES = 32 << 20
 class Shard:
     """One file: some rows of one view."""
 
+    folder: str
+    """logits, for final outputs of either kind; or features."""
     view: int
     index: int
     first: int
@@ -34,23 +37,24 @@ class Shard:
     @property
     def file(self) -> str:
         """Path within the store."""
-        return f"{LOGITS}/v{self.view:03d}-s{self.index:05d}.safetensors"
+        return f"{self.folder}/v{self.view:03d}-s{self.index:05d}.safetensors"
 
 
-def row_bytes(codec: CodecSpec, num_classes: int) -> int:
+def row_bytes(codec: CodecSpec, width: int) -> int:
     """Return the bytes of one encoded row."""
-    return sum(np.dtype(d).itemsize * math.prod(shape) for d, shape in codec.layout(num_classes).values())
+    return sum(np.dtype(d).itemsize * math.prod(shape) for d, shape in codec.layout(width).values())
 
 
-def default_shard_rows(codec: CodecSpec, num_classes: int, micro_batch: int) -> int:
+def default_shard_rows(codec: CodecSpec, width: int, micro_batch: int) -> int:
     """Return a multiple of the micro-batch that makes shards of about 32 MiB."""
-    return max(1, TARGET_SHARD_BYTES // row_bytes(codec, num_classes) // micro_batch) * micro_batch
+    return max(1, TARGET_SHARD_BYTES // row_bytes(codec, width) // micro_batch) * micro_batch
 
 
-def shards_of(num_rows: int, views: int, shard_rows: int) -> list[Shard]:
+def shards_of(num_rows: int, views: int, shard_rows: int, output: Output) -> list[Shard]:
     """Return every shard of a store, in order."""
+    folder = "features" if output == "features" else "logits"
     return [
-        Shard(view, i, first, min(shard_rows, num_rows - first))
+        Shard(folder, view, i, first, min(shard_rows, num_rows - first))
         for view in range(views)
         for i, first in enumerate(range(0, num_rows, shard_rows))
     ]

@@ -37,7 +37,7 @@ class LiveStore:
         micro_batch: int,
     ) -> None:
         self._label, self._micro_batch = label, micro_batch
-        self.num_rows, self.num_classes, self.views = num_rows, num_classes, views
+        self.num_rows, self.width, self.views = num_rows, num_classes, views
         self.codec, self.output = codec, output
         self._view = -1
         self._have = np.zeros(-(-num_rows // micro_batch), dtype=bool)
@@ -61,11 +61,11 @@ class LiveStore:
         self, view: int, rows_B: NDArray[np.int64], temperature: float = 1.0, standardized: bool = False
     ) -> NDArray[Any]:
         """Return [B, K] float32 raw teacher outputs; `temperature` matters to sparse codecs only."""
-        return self.codec.decode(self.read(view, rows_B), self.num_classes, temperature, standardized)
+        return self.codec.decode(self.read(view, rows_B), self.width, temperature, standardized)
 
     def _fill(self, index: int) -> None:
         rows_M, kept = micro_batch_rows(index, self.num_rows, self._micro_batch)
-        values = validated(self._label(rows_M, self._view)[:kept], rows_M, self._view, self.num_classes, self.output)
+        values = validated(self._label(rows_M, self._view)[:kept], rows_M, self._view, (self.width,), self.output)
         for name, array in self.codec.encode(values).items():
             self._fields[name][rows_M[:kept]] = array
         self._have[index] = True

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core.errors import StoreError
+from potstill.labels._layout import Output
 from potstill.labels.codecs import CodecSpec
 
 if TYPE_CHECKING:
@@ -19,10 +20,15 @@ class RowReader(Protocol):
     """A store on disk, or a live one."""
 
     num_rows: int
-    num_classes: int
+    width: int
+    """K."""
     views: int
-    output: Literal["logits", "probabilities"]
     codec: CodecSpec
+
+    @property
+    def output(self) -> Output:
+        """Return what the rows are."""
+        ...
 
     def read(self, view: int, rows_B: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Return the codec's fields of rows of one view."""
@@ -43,6 +49,8 @@ class StoreRows:
         self, store: RowReader, view: int, rows_B: NDArray[np.int64], device: torch.device | str = "cpu"
     ) -> None:
         self._store, self._device = store, device
+        if store.output == "features":
+            raise StoreError("labels: must be a store of the teacher's outputs; got one of its features.")
         self._fields = store.read(view, rows_B)
         self.output: Literal["logits", "probabilities"] = store.output
 
@@ -67,7 +75,7 @@ class StoreRows:
         return torch.softmax(values, dim=1) if self.output == "logits" else values
 
     def _decode(self, temperature: float, standardized: bool) -> NDArray[Any]:
-        return self._store.codec.decode(self._fields, self._store.num_classes, temperature, standardized)
+        return self._store.codec.decode(self._fields, self._store.width, temperature, standardized)
 
     def _tensor(self, values: NDArray[Any]) -> Tensor:
         import torch

@@ -1,17 +1,19 @@
-"""Reading a store: numpy memory maps, whole batches, verified at open. Shapes: B rows of a batch, K classes."""
+"""Reading a store: numpy memory maps, whole batches, verified at open. Shapes: B rows of a batch, K values of a row: a
+number for each class, or a tapped output [C, H, W], [L, D] or [D] laid flat."""
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core.errors import DamagedError, StoreError
 from potstill.core.tensorfile import Map, mapping, open_arrays
-from potstill.labels._layout import MANIFEST, SCHEMA, codec_from, shard_problem, unseal
+from potstill.labels._layout import MANIFEST, SCHEMA, Output, codec_from, shard_problem, unseal
 from potstill.labels.codecs import CodecSpec
 
 _MAX_OPEN = 256
@@ -30,13 +32,16 @@ class LabelStore:
         self.folder = folder
         self.manifest = manifest
         self.num_rows: int = manifest["num_rows"]
-        self.num_classes: int = manifest["num_classes"]
+        self.shape: tuple[int, ...] = tuple(manifest["shape"])
+        """Of one row: (K,) for outputs."""
+        self.width = math.prod(self.shape)
+        """K."""
         self.views: int = manifest["views"]
         self.micro_batch: int = manifest["micro_batch"]
         self.shard_rows: int = manifest["shard_rows"]
-        self.output: Literal["logits", "probabilities"] = manifest["output"]
+        self.output: Output = manifest["output"]
         self.codec: CodecSpec = codec_from(manifest["codec"])
-        self._layout = self.codec.layout(self.num_classes)
+        self._layout = self.codec.layout(self.width)
         self._firsts = np.arange(0, self.num_rows, self.shard_rows)
         self._maps: dict[tuple[int, int], tuple[dict[str, NDArray[Any]], Map | None]] = {}
 
@@ -78,7 +83,7 @@ class LabelStore:
         if problems:
             more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
             raise StoreError(
-                f"{self.folder}: shards must be as they were written; {'; '.join(problems[:5])}{more}. Wrong soft labels "
+                f"{self.folder}: shards must be as they were written; {'; '.join(problems[:5])}{more}. Wrong rows "
                 f"would change the student silently. Mend it: potstill labels repair {self.folder}"
             )
 
@@ -112,7 +117,7 @@ class LabelStore:
         self, view: int, rows_B: NDArray[np.int64], temperature: float = 1.0, standardized: bool = False
     ) -> NDArray[Any]:
         """Return [B, K] float32 raw teacher outputs; `temperature` matters to sparse codecs only."""
-        return self.codec.decode(self.read(view, rows_B), self.num_classes, temperature, standardized)
+        return self.codec.decode(self.read(view, rows_B), self.width, temperature, standardized)
 
     def facts(self) -> dict[str, Any]:
         """Return what the report says of the store."""
@@ -124,7 +129,7 @@ class LabelStore:
             "bytes": size,
             "bytes_per_row": size / max(1, self.num_rows * self.views),
             "shards": len(self.manifest["shards"]),
-            "kl_error": self.manifest["kl_error"],
+            "kl_error" if self.output != "features" else "error": self.manifest["error"],
         }
 
     def _check_asked(self, view: int, low: Any, high: Any) -> None:

@@ -1,12 +1,13 @@
 """Writing a store: shard by shard, each whole or absent; check; and what repair throws away. Shapes: M rows of a
-micro-batch, K classes."""
+micro-batch, K values of a row laid flat."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from potstill.labels._kl import KlError
 from potstill.labels._layout import (
     MANIFEST,
     SCHEMA,
+    Output,
     Shard,
     default_shard_rows,
     seal,
@@ -42,10 +44,10 @@ def write_store(
     label: Label,
     *,
     num_rows: int,
-    num_classes: int,
+    shape: tuple[int, ...],
     views: int,
     codec: CodecSpec,
-    output: Literal["logits", "probabilities"],
+    output: Output,
     identity: dict[str, Any],
     fingerprint: dict[str, Any],
     micro_batch: int = 64,
@@ -57,12 +59,12 @@ def write_store(
 
     Args:
         folder: created; the manifest is written last.
-        label: (rows [M], view) -> [M, K] float32: the teacher on a canonical micro-batch, a pure function.
+        label: (rows [M], view) -> [M, *shape] float32: the teacher on a canonical micro-batch, a pure function.
         num_rows: rows of the training split.
-        num_classes: K.
+        shape: of a row: (number of classes,), or that of a place inside the teacher.
         views: augmented versions of each row.
         codec: how rows are kept.
-        output: what the teacher gives.
+        output: what the rows are.
         identity: JSON of what the labels come from (teacher, data, augmentation), kept in the manifest.
         fingerprint: numerics of this process; shards of another are refused.
         micro_batch: M; every call of `label` gets exactly so many rows.
@@ -71,26 +73,28 @@ def write_store(
         progress: where to report.
 
     Raises:
-        StoreError: NaN, Inf or no probabilities; half-done work of another fingerprint or another store.
+        StoreError: NaN, Inf, no probabilities or values that the codec cannot hold; half-done work of another fingerprint or another store.
         PotstillError: the disk is full or read-only; finished shards stay.
     """
-    shard_rows = shard_rows or default_shard_rows(codec, num_classes, micro_batch)
+    shard_rows = shard_rows or default_shard_rows(codec, math.prod(shape), micro_batch)
     if shard_rows % micro_batch:
         raise ValueError(f"shard_rows must be a multiple of micro_batch={micro_batch}; got {shard_rows}")
     head = {
         "schema": SCHEMA,
         "identity": identity,
         "num_rows": num_rows,
-        "num_classes": num_classes,
+        "shape": list(shape),
         "views": views,
         "codec": codec.model_dump(mode="json"),
         "output": output,
         "micro_batch": micro_batch,
         "shard_rows": shard_rows,
     }
-    shards = shards_of(num_rows, views, shard_rows)
+    shards = shards_of(num_rows, views, shard_rows, output)
     total = sum(-(-s.rows // micro_batch) for s in shards)
-    task = (progress or Progress("quiet")).task("soft labels", total * micro_batch, "rows")
+    task = (progress or Progress("quiet")).task(
+        "features" if output == "features" else "soft labels", total * micro_batch, "rows"
+    )
     with atomic.locked(folder / ".lock", remove=True), task as shown:
         atomic.sweep(folder)
         entries = []
@@ -103,7 +107,7 @@ def write_store(
             entries.append(entry)
         kl = KlError.merged([KlError.from_json(e["kl"]) for e in entries])
         listed = [{k: e[k] for k in _LISTED} for e in entries]
-        manifest = {**head, "shards": listed, "kl_error": kl.as_dict(), "fingerprint": fingerprint}
+        manifest = {**head, "shards": listed, "error": kl.as_dict(), "fingerprint": fingerprint}
         atomic.write_json(folder / MANIFEST, seal(manifest))
 
 
@@ -139,15 +143,15 @@ def _write_shard(
     folder: Path, shard: Shard, label: Label, head: dict[str, Any], codec: CodecSpec, fingerprint: dict[str, Any],
     advance: Callable[[int], None],
 ) -> dict[str, Any]:  # fmt: skip
-    num_classes, size = head["num_classes"], head["micro_batch"]
-    layout = {name: (dtype, (shard.rows, *shape)) for name, (dtype, shape) in codec.layout(num_classes).items()}
+    shape, size = tuple(head["shape"]), head["micro_batch"]
+    layout = {name: (dtype, (shard.rows, *shape)) for name, (dtype, shape) in codec.layout(math.prod(shape)).items()}
     kl, low, high = KlError(), np.inf, -np.inf
     path = folder / shard.file
     with atomic.replacing(path) as tmp, TensorWriter(tmp, layout) as writer:
         for start in range(shard.first, shard.first + shard.rows, size):
             rows_M, kept = micro_batch_rows(start // size, head["num_rows"], size)
-            values = validated(label(rows_M, shard.view)[:kept], rows_M, shard.view, num_classes, head["output"])
-            fields = codec.encode(values)
+            values = validated(label(rows_M, shard.view)[:kept], rows_M, shard.view, shape, head["output"])
+            fields = _encoded(codec, values, rows_M, shard.view)
             kl.add(values, fields, codec, head["output"])
             low, high = min(low, float(values.min())), max(high, float(values.max()))
             for name, array in fields.items():
@@ -160,6 +164,15 @@ def _write_shard(
     }  # fmt: skip
     atomic.write_json(sidecar(folder, shard), seal(entry))
     return entry
+
+
+def _encoded(
+    codec: CodecSpec, values_MK: NDArray[Any], rows_M: NDArray[np.int64], view: int
+) -> dict[str, NDArray[Any]]:
+    try:
+        return codec.encode(values_MK)
+    except StoreError as err:
+        raise StoreError(f"labels, rows {rows_M[0]} to {rows_M[len(values_MK) - 1]} of view {view}: {err}") from err
 
 
 @dataclass(frozen=True)
@@ -176,9 +189,9 @@ def check(folder: Path) -> list[Damage]:
     try:
         manifest = unseal(folder / MANIFEST, "shards")
     except StoreError as err:
-        known = [_record(p) for p in sorted((folder / "logits").glob("*.json"))]
+        known = [_record(p) for p in sorted(folder.glob("*/*.json"))]
         return [Damage(MANIFEST, str(err)), *_damaged(folder, [e for e in known if e], [])]
-    shards = shards_of(manifest["num_rows"], manifest["views"], manifest["shard_rows"])
+    shards = shards_of(manifest["num_rows"], manifest["views"], manifest["shard_rows"], manifest["output"])
     records = []
     for shard, listed in zip(shards, manifest["shards"], strict=True):
         record = _record(sidecar(folder, shard))

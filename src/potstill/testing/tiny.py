@@ -94,7 +94,7 @@ class MemoryStore:
     ) -> None:
         self.codec = codec
         self.output: Literal["logits", "probabilities"] = output
-        self.num_rows, self.num_classes = values_NK.shape
+        self.num_rows, self.width = values_NK.shape
         self._fields = codec.encode(values_NK)
 
     def read(self, view: int, rows_B: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

@@ -37,7 +37,7 @@ def label(rows: np.ndarray, view: int) -> np.ndarray:
 
 def write(folder: Path, codec: Any = None, **changes: Any) -> Path:
     settings: dict[str, Any] = {
-        "num_rows": ROWS, "num_classes": CLASSES, "views": VIEWS, "codec": codec or Float16Spec(), "output": "logits",
+        "num_rows": ROWS, "shape": (CLASSES,), "views": VIEWS, "codec": codec or Float16Spec(), "output": "logits",
         "identity": {"teacher": "t"}, "fingerprint": FINGERPRINT, "micro_batch": 32, "shard_rows": 96,
     }  # fmt: skip
     write_store(folder, **{"label": label, **settings, **changes})
@@ -276,7 +276,7 @@ def test_reading_adds_no_anonymous_memory(tmp_path: Path) -> None:
         folder = tmp_path / str(num)
         values = np.random.default_rng(0).normal(size=(num, 100)).astype(np.float32)
         write_store(
-            folder, lambda r, v, values=values: values[r], num_rows=num, num_classes=100, views=1, codec=Float32Spec(),
+            folder, lambda r, v, values=values: values[r], num_rows=num, shape=(100,), views=1, codec=Float32Spec(),
             output="logits", identity={}, fingerprint={}, micro_batch=500,
         )  # fmt: skip
         done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
@@ -287,7 +287,7 @@ def test_reading_adds_no_anonymous_memory(tmp_path: Path) -> None:
 def test_the_manifest_says_where_labels_come_from(tmp_path: Path) -> None:
     manifest = json.loads((write(tmp_path) / "manifest.json").read_text())
     assert manifest["identity"] == {"teacher": "t"} and manifest["fingerprint"] == FINGERPRINT
-    assert set(manifest["kl_error"]) == {"1", "2", "4", "standardized"}
+    assert set(manifest["error"]) == {"1", "2", "4", "standardized"}
     first = manifest["shards"][0]
     assert first["min"] == pytest.approx(float(Z[0][:96].min())) and first["max"] == pytest.approx(
         float(Z[0][:96].max())

@@ -45,6 +45,6 @@ def check_range(values_NK: NDArray[Any]) -> None:
     bad = np.flatnonzero((np.abs(values_NK) > LARGEST).any(axis=1))
     if len(bad):
         raise StoreError(
-            f"labels.codec: values kept as float16 must lie within ±{LARGEST:.0f}; got "
+            f"codec: values kept as float16 must lie within ±{LARGEST:.0f}; got "
             f"{float(np.abs(values_NK[bad[0]]).max()):.4g} in row {bad[0]} of the batch. Use codec float32."
         )
