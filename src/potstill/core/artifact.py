@@ -54,7 +54,7 @@ def verify(folder: Path) -> None:
     """Read every file. Raises DamagedError naming those that are damaged and the command that makes them anew."""
     bad = damage(folder)
     if bad:
-        raise _damaged(folder, ", ".join(bad[:5]), labels=manifest(folder).get("stage") == "label")
+        raise _damaged(folder, ", ".join(bad[:5]), store=manifest(folder).get("stage") in ("label", "features"))
 
 
 def making(folder: Path) -> int:
@@ -71,9 +71,9 @@ def content_digest(folder: Path) -> str:
     return digest_json({name: entry for name, entry in files.items() if Path(name).name not in _RECORDS})
 
 
-def _damaged(folder: Path, what: str, labels: bool = False) -> DamagedError:
+def _damaged(folder: Path, what: str, store: bool = False) -> DamagedError:
     mend = f"Mend it, then run again: potstill labels repair {folder}"
-    if not labels:
+    if not store:
         mend = "Remove what is damaged, then run again: potstill cache gc --damaged"
     return DamagedError(
         f"{folder}: artifact must be as it was written; got damage in {what}. Training on it would change the student "

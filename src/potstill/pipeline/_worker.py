@@ -68,7 +68,7 @@ def _prepare(setup: dict[str, Any], progress: Progress) -> Any:
 
     cache = ArtifactCache(Path(setup["options"]["cache"]))
     options = RunOptions(**{**setup["options"], "cache": cache.root})
-    graph = build(Recipe.model_validate(setup["recipe"]), cache.digests)
+    graph = build(Recipe.model_validate(setup["recipe"]), cache.digests, cache)
     executor = Executor(graph, cache, options, progress)
 
     def run(name: str, key: str) -> Outcome:

@@ -155,7 +155,7 @@ def verify_against(model: Path, recipe: Recipe, *, threads: int, scale: float, p
     from potstill.verify.foreign import verify_model
 
     cache = ArtifactCache(default_root())
-    graph = build(recipe, cache.digests)
+    graph = build(recipe, cache.digests, cache)
     node = graph.nodes["prepare"]
     Executor(graph, cache, RunOptions(cache.root), progress).run(node)
     prepared = Dataset.open(cache.path(node.key))

@@ -11,11 +11,17 @@ from typing import Any
 from potstill.core.fingerprint import environment, package_versions, version_of
 from potstill.core.hashing import StatCache, digest_json
 from potstill.core.sources import modules_used, packages_used
+from potstill.core.spec import Spec
+from potstill.labels.spec import FeaturesSpec
+from potstill.pipeline.cache import ArtifactCache
+from potstill.pipeline.places import by_name, places_of
+from potstill.pipeline.shape import DataShape, shape_of
 from potstill.recipe.model import Recipe
-from potstill.stages import StageSpec, StepJob
+from potstill.stages import StageSpec, StepJob, StepSpec
 from potstill.stages.choose import ChooseStage
 from potstill.stages.evaluate import EvaluateStage
 from potstill.stages.export import ExportStage
+from potstill.stages.features import FeaturesStage
 from potstill.stages.label import LabelStage
 from potstill.stages.prepare import PrepareStage
 from potstill.stages.teach import TeachStage
@@ -54,6 +60,8 @@ class Graph:
 
     recipe: Recipe
     nodes: dict[str, Node] = field(default_factory=dict)
+    waits: bool = False
+    """Which features are stored is known once the data is prepared: then build it again. Until then it has none of them."""
 
     def add(self, node: Node) -> str:
         """Append a node and return its name."""
@@ -65,8 +73,15 @@ class Graph:
         return [n for n in self.nodes.values() if n.name.startswith(prefix)]
 
 
-def build(recipe: Recipe, digests: StatCache) -> Graph:
-    """Return the graph of a recipe with every key computed; reads files for their digests, computes nothing else."""
+def build(recipe: Recipe, digests: StatCache, cache: ArtifactCache | None = None) -> Graph:
+    """Return the graph of a recipe with every key computed; reads files for their digests, computes nothing else, but for
+    a dry run of both models where features are stored.
+
+    Args:
+        recipe: validated.
+        digests: of files.
+        cache: where a dry run is remembered, and the data's shape is found once it is prepared.
+    """
     graph = Graph(recipe)
     add = graph.add
     data = add(Node("prepare", PrepareStage(data=recipe.data)))
@@ -78,11 +93,12 @@ def build(recipe: Recipe, digests: StatCache) -> Graph:
             teacher=recipe.teacher, labels=recipe.labels, augment=recipe.augment, augment_seed=recipe.seed
         )
         add(Node("label", label, {"data": data, "teacher": teacher}))
+    steps = _store_features(graph, digests, cache)
     evaluated = EvaluateStage(task=recipe.task, teacher=recipe.teacher)
     add(Node("evaluate/teacher", evaluated, {"data": data, "teacher": teacher}))
     for arm in (*recipe.controls, STUDENT) if _chooses(recipe) else (STUDENT, *recipe.controls):
         for seed in range(recipe.seed, recipe.seed + recipe.seeds):
-            _add_arm(graph, arm, seed)
+            _add_arm(graph, arm, seed, steps)
     for exporter in recipe.export:
         first = {"data": data, "student": last_step(graph, STUDENT, recipe.seed)}
         exported = add(Node(f"export/{exporter.kind}", ExportStage(exporter=exporter), first))
@@ -108,14 +124,47 @@ def _chooses(recipe: Recipe) -> bool:
     return any(step.chooses() for step in recipe.steps)
 
 
-def _add_arm(graph: Graph, arm: str, seed: int) -> None:
+def data_shape(graph: Graph, cache: ArtifactCache) -> DataShape | None:
+    """Return the data's shape: from the prepared data, or from its source without decoding it."""
+    key = graph.nodes["prepare"].key
+    return shape_of(graph.recipe.data, cache.path(key) if cache.has(key) else None)
+
+
+def _store_features(graph: Graph, digests: StatCache, cache: ArtifactCache | None) -> list[StepSpec]:
+    """Add a node for each place of the teacher whose features are stored; return the steps, with their taps by name."""
+    recipe, steps = graph.recipe, list(graph.recipe.steps)
+    if recipe.features.mode == "live" or not any(o.needs().taps for step in steps for o in step.terms()):
+        return steps
+    _compute_keys(graph, digests)
+    shape = shape_of(recipe.data, None) if cache is None else data_shape(graph, cache)
+    if shape is None:
+        graph.waits = True
+        return steps
+
+    def identify(spec: Spec, roots: tuple[str, ...]) -> dict[str, Any]:
+        return {"spec": spec.identity(digests.digest), **_code(spec, roots, digests.digest)}
+
+    student, teacher = places_of(recipe, shape, identify, None if cache is None else cache.root)
+    steps, read = by_name(recipe, student, teacher)
+    for place in read:
+        stage = FeaturesStage(
+            teacher=recipe.teacher, place=place.name, shape=place.shape, views=recipe.labels.views,
+            codec=recipe.features.codec, augment=recipe.augment, augment_seed=recipe.seed,
+        )  # fmt: skip
+        graph.add(Node(f"features/{place.name}", stage, {"data": "prepare", "teacher": "teach"}))
+    return steps
+
+
+def _add_arm(graph: Graph, arm: str, seed: int, steps: list[StepSpec]) -> None:
     recipe = graph.recipe
     job = StepJob(
         task=recipe.task, student=recipe.student, teacher=recipe.teacher, labels=recipe.labels, augment=recipe.augment,
         seed=seed, augment_seed=recipe.seed, control=None if arm == STUDENT else arm, controls=recipe.controls,
+        features=FeaturesSpec() if graph.waits else recipe.features,
     )  # fmt: skip
     available = {"data": "prepare", "teacher": "teach", "labels": "label"}
-    for i, step in enumerate(recipe.steps, 1):
+    available |= {f"features:{n.name.removeprefix('features/')}": n.name for n in graph.named("features/")}
+    for i, step in enumerate(steps, 1):
         spec = step.stage(job)
         inputs = {k: v for k, v in available.items() if k in spec.inputs_needed() and v in graph.nodes}
         name = graph.add(Node(f"steps/{arm}/seed{seed}/{i}-{step.kind}", spec, inputs, arm=True))
@@ -131,19 +180,26 @@ def _add_arm(graph: Graph, arm: str, seed: int) -> None:
 
 def _compute_keys(graph: Graph, digests: StatCache) -> None:
     source = functools.cache(digests.digest)
-    for node in graph.nodes.values():
+    for node in (n for n in graph.nodes.values() if not n.key):
         node.parts = _parts(graph, node, digests.digest, source)
         node.key = digest_json(node.parts)
     digests.save()
 
 
 def _parts(graph: Graph, node: Node, digest: Callable[[Path], str], source: Callable[[Path], str]) -> dict[str, Any]:
-    roots = {m for spec in node.spec.walk() for m in spec.modules()} | set(node.spec.uses())
-    versions = {name: version_of(name) for name in sorted(packages_used(roots) - _NO_NUMBERS)}
     return {
         "schema": KEY_SCHEMA,
         "spec": node.spec.identity(digest),
         "inputs": {name: graph.nodes[other].key for name, other in sorted(node.inputs.items())},
+        **_code(node.spec, tuple(node.spec.uses()), source),
+    }
+
+
+def _code(spec: Spec, further: tuple[str, ...], source: Callable[[Path], str]) -> dict[str, Any]:
+    """Return the sources and versions that decide what a spec does, `further` modules included."""
+    roots = {m for part in spec.walk() for m in part.modules()} | set(further)
+    versions = {name: version_of(name) for name in sorted(packages_used(roots) - _NO_NUMBERS)}
+    return {
         "sources": {name: source(path) for name, path in sorted(modules_used(sorted(roots)).items())},
         "versions": {**package_versions(()), **versions},
     }

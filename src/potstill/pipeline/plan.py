@@ -13,8 +13,8 @@ from potstill.core.hashing import digest_json
 from potstill.core.units import human_bytes, human_seconds
 from potstill.models import ModelSpec
 from potstill.pipeline.cache import ArtifactCache, default_root
-from potstill.pipeline.graph import Graph, Node, build
-from potstill.pipeline.shape import DataShape, data_shape
+from potstill.pipeline.graph import Graph, Node, build, data_shape
+from potstill.pipeline.shape import DataShape
 from potstill.pipeline.taps import check_objectives
 from potstill.recipe.model import Recipe
 from potstill.train.choice import SHARE
@@ -63,7 +63,7 @@ class Plan:
 def make_plan(recipe: Recipe) -> Plan:
     """Return what `potstill run` would do with this recipe now."""
     cache = ArtifactCache(default_root())
-    graph = build(recipe, cache.digests)
+    graph = build(recipe, cache.digests, cache)
     shape = data_shape(graph, cache)
     models = {
         "teacher": _profile(getattr(recipe.teacher, "model", None), shape, cache),

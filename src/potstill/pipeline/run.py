@@ -13,7 +13,7 @@ from potstill.core import artifact, atomic
 from potstill.core.errors import PotstillError
 from potstill.core.progress import Progress
 from potstill.pipeline.cache import ArtifactCache
-from potstill.pipeline.execute import RANK, Outcome
+from potstill.pipeline.execute import RANK, Executor, Outcome
 from potstill.pipeline.graph import STUDENT, Graph, build, last_step
 from potstill.pipeline.schedule import run_all
 from potstill.pipeline.taps import check_objectives
@@ -64,8 +64,11 @@ def run(
     """
     started = time.monotonic()
     cache = ArtifactCache(options.cache)
-    graph = build(recipe, cache.digests)
+    graph = build(recipe, cache.digests, cache)
     _check_folder(out, recipe)
+    if graph.waits:
+        Executor(graph, cache, options, progress).run(graph.nodes["prepare"])
+        graph = build(recipe, cache.digests, cache)
     found = finished(graph, cache, out)
     if found is not None:
         return Run(out, found, False, time.monotonic() - started)

@@ -11,8 +11,9 @@ from potstill.core.progress import Progress
 from potstill.objectives import ObjectiveSpec
 from potstill.pipeline.cache import ArtifactCache, default_root
 from potstill.pipeline.execute import Executor
-from potstill.pipeline.graph import Graph, build
-from potstill.pipeline.shape import DataShape, data_shape
+from potstill.pipeline.graph import Graph, build, data_shape
+from potstill.pipeline.places import dry_run
+from potstill.pipeline.shape import DataShape
 from potstill.recipe.model import Recipe
 from potstill.stages import RunOptions
 from potstill.taps import Place
@@ -43,7 +44,7 @@ class TapReport:
 def tap_report(recipe: Recipe, progress: Progress) -> TapReport:
     """Return every place of a recipe's models with its shape. The data is prepared first where only that shows its shape."""
     cache = ArtifactCache(default_root())
-    graph = build(recipe, cache.digests)
+    graph = build(recipe, cache.digests, cache)
     shape = data_shape(graph, cache)
     if shape is None:
         Executor(graph, cache, RunOptions(cache.root), progress).run(graph.nodes["prepare"])
@@ -104,19 +105,13 @@ def _reads(objective: ObjectiveSpec) -> bool:
 
 
 def _report(recipe: Recipe, shape: DataShape) -> TapReport:
-    import torch
-
-    from potstill.models.tools.build import new_model
     from potstill.taps.pairing import auto_pairs
-    from potstill.taps.places import ROWS, list_places
 
-    pixels = torch.zeros(ROWS, shape.io.channels, shape.io.height, shape.io.width)
-    new = new_model(recipe.student, shape.io, shape.mean, shape.std)
-    student = list_places(new.module, new.preprocess(pixels), "student")
-    if not recipe.teacher.tappable:
+    found = dry_run(recipe, shape)
+    student = found["student"][1]
+    if "teacher" not in found:
         return TapReport(student, None, [])
-    labeller = recipe.teacher.architecture(shape.io, shape.mean, shape.std)
-    teacher = list_places(labeller.module, labeller.preprocess(pixels), "teacher")
+    teacher = found["teacher"][1]
     report = TapReport(student, teacher, auto_pairs(student, teacher))
     for i, step in enumerate(recipe.steps):
         for j, objective in enumerate(step.terms()):

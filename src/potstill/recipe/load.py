@@ -63,13 +63,17 @@ def check(recipe: Recipe, document: Document | None = None) -> None:
     faults = []
     job = StepJob(
         task=recipe.task, student=recipe.student, teacher=recipe.teacher, labels=recipe.labels, augment=recipe.augment,
-        seed=recipe.seed, augment_seed=recipe.seed, control=None, controls=recipe.controls,
+        seed=recipe.seed, augment_seed=recipe.seed, control=None, controls=recipe.controls, features=recipe.features,
     )  # fmt: skip
     document = document or Document("recipe")
     for i, step in enumerate(recipe.steps):
         for path, message in step.faults(job):
             whole = ("steps", i, *path)
             faults.append(f"{document.where(whole)} {_dotted(whole)}: {message}.")
+    if recipe.features.mode == "stored" and not any(o.needs().taps for step in recipe.steps for o in step.terms()):
+        where = document.where(("features", "mode"))
+        faults.append(f"{where} features.mode: must be live where no objective reads features; got 'stored'. Nothing would "
+                      "be stored. Add an objective on features, or leave this out.")  # fmt: skip
     if faults:
         raise RecipeError(faults)
 

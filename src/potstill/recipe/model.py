@@ -11,7 +11,7 @@ from potstill.data import AnyData
 from potstill.data.augment import AnyAugment
 from potstill.exporters import AnyExporter
 from potstill.exporters.onnx import OnnxSpec
-from potstill.labels.spec import LabelsSpec
+from potstill.labels.spec import FeaturesSpec, LabelsSpec
 from potstill.models import AnyModel
 from potstill.stages import AnyStep
 from potstill.stages._controls import ControlName
@@ -38,6 +38,8 @@ class Recipe(Spec):
     """Where soft labels come from."""
     labels: LabelsSpec = Field(default_factory=LabelsSpec)
     """How they are kept."""
+    features: FeaturesSpec = Field(default_factory=FeaturesSpec)
+    """How objectives on features come by the teacher's."""
     student: AnyModel
     """The model that must fit."""
     steps: tuple[AnyStep, ...] = Field(min_length=1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,8 +12,9 @@ from potstill.core.fingerprint import fingerprint
 from potstill.core.progress import Progress
 from potstill.core.spec import Registry, Spec
 from potstill.data.augment import AugmentSpec
-from potstill.labels.spec import LabelsSpec
+from potstill.labels.spec import FeaturesSpec, LabelsSpec
 from potstill.models import ModelSpec
+from potstill.taps import TapPair, Taps
 from potstill.tasks import TaskSpec
 from potstill.teachers import TeacherSpec
 
@@ -54,7 +55,8 @@ class StageSpec(Spec, ABC):
     """A stage with everything that decides its result."""
 
     requires: ClassVar[tuple[str, ...]]
-    """Names of the input artifacts; a trailing '?' marks one that may be absent."""
+    """Names of the input artifacts; a trailing '?' marks one that may be absent. Of a name there may be several, told apart by
+    what follows a colon (features:layer1)."""
     stands_for: ClassVar[dict[str, str]] = {}
     """Name of an input that is another arm's artifact -> the name under which that arm provides it."""
     provides: ClassVar[str]
@@ -95,6 +97,7 @@ class StepJob:
     """Name of the control arm, or None for the student."""
     controls: tuple[str, ...] = ()
     """All control arms of the recipe."""
+    features: FeaturesSpec = field(default_factory=FeaturesSpec)
 
 
 class StepSpec(Spec, ABC):
@@ -109,6 +112,14 @@ class StepSpec(Spec, ABC):
     def terms(self) -> tuple[Any, ...]:
         """Return the ObjectiveSpecs that this step states; none where it has none, or chooses them itself."""
         return ()
+
+    def named(self, name: Callable[[int, Taps], tuple[TapPair, ...]]) -> StepSpec:
+        """Return this step with every objective's pairs of places by name.
+
+        Args:
+            name: (number of an objective, its taps) -> what they mean in the recipe's models.
+        """
+        return self
 
     def reads_teacher(self) -> bool:
         """Return whether the student of this step learns from the teacher's outputs."""

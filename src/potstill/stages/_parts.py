@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core import rng
+from potstill.core.artifact import content_digest
 from potstill.core.errors import DataError
 from potstill.data.augment import AugmentSpec, make_batch
 from potstill.data.dataset import Dataset, Split
@@ -36,6 +37,16 @@ def label_batches(
         return labeller(batch.pixels_BCHW.numpy())
 
     return label
+
+
+def store_identity(inputs: Mapping[str, Path], augment: Sequence[AugmentSpec], augment_seed: int) -> dict[str, Any]:
+    """Return what a store says of where its rows came from."""
+    return {
+        "data": content_digest(inputs["data"]),
+        "teacher": content_digest(inputs["teacher"]),
+        "augment": [op.model_dump(mode="json") for op in augment],
+        "augment_seed": augment_seed,
+    }
 
 
 def labelled_rows(split: Split) -> NDArray[np.int64]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from potstill.core import rng
 from potstill.core.artifact import content_digest
@@ -22,9 +22,13 @@ from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext, StageSpec, StepJob, StepSpec, registry, steps
 from potstill.stages._controls import objectives_of
 from potstill.stages._parts import MICRO_BATCH, data_io, label_batches, labelled_rows, set_threads
+from potstill.taps import TapPair, Taps
 from potstill.tasks import AnyTask
 from potstill.teachers import AnyTeacher
 from potstill.teachers import registry as teachers
+
+_FEATURES = "features:"
+"""Before the name of a place, an input of the stage."""
 
 
 class StudentStage(StageSpec):
@@ -83,7 +87,7 @@ class StudentStage(StageSpec):
             work=context.work,
             name=context.name,
             fingerprint=context.options.fingerprint(World().size, self.training.precision),
-            num_views=self.num_views if reads.get("store") is not None else None,
+            num_views=self.num_views,
             checkpoint_every_s=context.options.checkpoint_every_s,
             accept_fingerprint=context.options.accept_fingerprint,
             device=context.options.device,
@@ -123,10 +127,13 @@ class StudentStage(StageSpec):
 
     def stored_labels(self, context: StageContext, dataset: Any) -> Any:
         """Return the label store; every byte is verified before the student is published, by whoever runs this stage."""
+        return self._rows_of(context, dataset, "labels")
+
+    def _rows_of(self, context: StageContext, dataset: Any, name: str) -> Any:
         from potstill.labels.store import LabelStore
 
-        store = LabelStore.open(context.inputs["labels"], verify=False)
-        _check_origin(store, context.inputs, len(dataset.splits["train"]))
+        store = LabelStore.open(context.inputs[name], verify=False)
+        _check_origin(store, context.inputs, name, len(dataset.splits["train"]))
         return store
 
 
@@ -134,7 +141,7 @@ class StudentStage(StageSpec):
 class DistillStage(StudentStage):
     """Data, labels and perhaps an earlier student -> a trained student."""
 
-    requires: ClassVar[tuple[str, ...]] = ("data", "labels?", "teacher?", "student?")
+    requires: ClassVar[tuple[str, ...]] = ("data", "labels?", "teacher?", "features?", "student?")
     kind: Literal["distill"] = "distill"
     objectives: tuple[AnyObjective, ...]
     """Terms of the loss."""
@@ -144,9 +151,19 @@ class DistillStage(StudentStage):
     """Codec of a teacher whose labels are made live; None reads the store."""
     teacher: AnyTeacher | None = None
     """Loads a teacher that runs live, for its labels or for features."""
+    features: Literal["live", "stored"] = "live"
+    """Where objectives on features come by the teacher's; stored needs their taps by name."""
+
+    @model_validator(mode="after")
+    def _by_name(self) -> DistillStage:
+        if self.features == "stored" and any(isinstance(o.needs().taps, str) for o in self.objectives):
+            raise ValueError("stored features are read by name: resolve taps first")
+        return self
 
     def inputs_needed(self) -> tuple[str, ...]:
-        extra = {"teacher"} if _reads_taps(self.objectives) else set()
+        extra = {f"{_FEATURES}{name}" for name in self._places()}
+        if self.features == "live" and _reads_taps(self.objectives):
+            extra.add("teacher")
         if _reads_teacher(self.objectives):
             extra.add("teacher" if self.live is not None else "labels")
         return ("data", "student", *sorted(extra))
@@ -159,14 +176,22 @@ class DistillStage(StudentStage):
         dataset = Dataset.open(context.inputs["data"])
         new = self.new_student(context, dataset)
         rows = labelled_rows(dataset.splits["train"]) if self.rows == "labelled" else None
-        reads = {"rows": rows, "store": self._store(context, dataset), "teacher": self._live_teacher(context, dataset)}
+        reads = {"rows": rows, "store": self._store(context, dataset), "teacher": self._inside(context, dataset)}
         facts = Trainer(self.fit(context, dataset, new, self.objectives, **reads)).run()
         return self.leave(context, dataset, new, facts)
 
-    def _live_teacher(self, context: StageContext, dataset: Any) -> Any:
-        """Return the teacher whose taps are read, None where none is."""
-        from potstill.train.features import LiveTeacher
+    def _places(self) -> set[str]:
+        """Return the teacher's places whose features are stored."""
+        taps = [o.needs().taps or () for o in self.objectives] if self.features == "stored" else []
+        return {pair.teacher for pairs in taps for pair in pairs if isinstance(pair, TapPair)}
 
+    def _inside(self, context: StageContext, dataset: Any) -> Any:
+        """Return what objectives on features read the teacher's from, None where there are none."""
+        from potstill.train.features import LiveTeacher, StoredTeacher
+
+        if self.features == "stored":
+            names = sorted(self._places())
+            return StoredTeacher({n: self._rows_of(context, dataset, f"{_FEATURES}{n}") for n in names})
         if self.teacher is None or not _reads_taps(self.objectives):
             return None
         labeller: Any = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.mean, dataset.std)
@@ -218,12 +243,12 @@ def _reads_taps(objectives: Sequence[ObjectiveSpec]) -> bool:
     return any(o.needs().taps is not None for o in objectives)
 
 
-def _check_origin(store: Any, inputs: dict[str, Path], num_rows: int) -> None:
+def _check_origin(store: Any, inputs: dict[str, Path], name: str, num_rows: int) -> None:
     """The store must have been made from these very pixels; a stale one would train on other rows' labels."""
     made_from = store.manifest["identity"]["data"]
     if made_from != content_digest(inputs["data"]) or store.num_rows != num_rows:
         raise StoreError(
-            f"{inputs['labels']}: labels must belong to this data; got labels of data {made_from[:12]} with "
+            f"{inputs[name]}: {name} must belong to this data; got those of data {made_from[:12]} with "
             f"{store.num_rows} rows, and data of {num_rows} rows. Run again without the cache: potstill cache gc --all"
         )
 
@@ -255,6 +280,14 @@ class DistillStep(StepSpec):
     def chooses(self) -> bool:
         return isinstance(self.objectives, str)
 
+    def named(self, name: Callable[[int, Taps], tuple[TapPair, ...]]) -> StepSpec:
+        taps = [o.needs().taps for o in self.terms()]
+        named = [
+            o if t is None else o.model_copy(update={"taps": name(i, t)})
+            for i, (o, t) in enumerate(zip(self.terms(), taps, strict=True))
+        ]
+        return self.model_copy(update={"objectives": tuple(named)}) if named else self
+
     def stage(self, job: StepJob) -> StageSpec:
         common: dict[str, Any] = {
             "task": job.task, "student": job.student, "training": self.training, "augment": job.augment,
@@ -266,14 +299,16 @@ class DistillStep(StepSpec):
             return AutoDistillStage(**common, num_views=job.labels.views, same_family=same)
         objectives = self.terms() if job.control is None else objectives_of(job.control)
         reads_teacher, reads_taps = _reads_teacher(objectives), _reads_taps(objectives)
+        stored = reads_taps and job.features.mode == "stored"
         live = job.labels if reads_teacher and job.labels.mode == "live" else None
         return DistillStage(
             **common,
             objectives=objectives,
             rows="all" if reads_teacher or reads_taps else "labelled",
-            num_views=job.labels.views if reads_teacher else None,
+            num_views=job.labels.views if reads_teacher or stored else None,
             live=live,
-            teacher=job.teacher if live is not None or reads_taps else None,
+            teacher=job.teacher if live is not None or (reads_taps and not stored) else None,
+            features="stored" if stored else "live",
         )
 
     def faults(self, job: StepJob) -> list[tuple[tuple[str | int, ...], str]]:

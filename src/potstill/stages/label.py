@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from potstill.core.artifact import content_digest
-from potstill.data.augment import AnyAugment, AugmentSpec
+from potstill.data.augment import AnyAugment
 from potstill.labels.spec import LabelsSpec
 from potstill.stages._base import StageContext, StageSpec, registry
-from potstill.stages._parts import MICRO_BATCH, data_io, label_batches, set_threads
+from potstill.stages._parts import MICRO_BATCH, data_io, label_batches, set_threads, store_identity
 from potstill.teachers import AnyTeacher
-
-
-def store_identity(context: StageContext, augment: tuple[AugmentSpec, ...], augment_seed: int) -> dict[str, Any]:
-    """Return what a store says of where its labels came from."""
-    return {
-        "data": content_digest(context.inputs["data"]),
-        "teacher": content_digest(context.inputs["teacher"]),
-        "augment": [op.model_dump(mode="json") for op in augment],
-        "augment_seed": augment_seed,
-    }
 
 
 @registry.register
@@ -52,11 +41,11 @@ class LabelStage(StageSpec):
             context.work,
             label_batches(labeller, train, self.augment, self.augment_seed),
             num_rows=len(train),
-            num_classes=len(dataset.classes),
+            shape=(len(dataset.classes),),
             views=self.labels.views,
             codec=self.labels.codec,
             output=labeller.output,
-            identity=store_identity(context, self.augment, self.augment_seed),
+            identity=store_identity(context.inputs, self.augment, self.augment_seed),
             fingerprint=context.options.fingerprint(),
             micro_batch=MICRO_BATCH,
             accept_fingerprint=context.options.accept_fingerprint,

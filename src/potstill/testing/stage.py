@@ -21,9 +21,10 @@ def check_stage(spec: StageSpec) -> None:
     claims.that(type(spec.provides) is str and spec.provides, "provides must be a name", provides=spec.provides)
     declared = [name.rstrip("?") for name in spec.requires]
     claims.that(len(set(declared)) == len(declared), "requires must name each input once", requires=spec.requires)
-    claims.that(set(spec.inputs_needed()) <= set(declared), "must need no input that requires leaves out", needs=spec.inputs_needed())  # fmt: skip
+    needed = {name.partition(":")[0] for name in spec.inputs_needed()}
+    claims.that(needed <= set(declared), "must need no input that requires leaves out", needs=spec.inputs_needed())  # fmt: skip
     must = {name for name in spec.requires if not name.endswith("?")}
-    claims.that(must <= set(spec.inputs_needed()), "must need every input that requires says is always there")
+    claims.that(must <= needed, "must need every input that requires says is always there")
     given = {cls.provides for _, cls in registry.items()}
     claims.that(set(spec.stands_for) <= set(declared), "stands_for must name inputs only", stands_for=spec.stands_for)
     claims.that(

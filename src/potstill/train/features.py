@@ -1,21 +1,40 @@
-"""What terms on features read: taps of the student and of a teacher that runs live, joined by adapters. Shapes: B rows."""
+"""What terms on features read: taps of the student and of a teacher, which runs live or whose features are stored, joined by
+adapters. Shapes: B rows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from potstill.core import rng
 from potstill.core.errors import TrainingError
+from potstill.labels.store import LabelStore
 from potstill.objectives import LossInputs, ObjectiveSpec
 from potstill.taps.adapters import Joint
 from potstill.taps.capture import Capture
 from potstill.taps.pairing import Pair, resolve
-from potstill.taps.places import list_places
+from potstill.taps.places import Place, list_places
+
+Read = Callable[[Tensor, int, NDArray[np.int64]], dict[str, Tensor]]
+"""(pixels [B, C, H, W] in [0, 1], view, rows [B]) -> the teacher's features of these rows, by the name of the place."""
+
+
+class TeacherInside(Protocol):
+    """Where a teacher's features come from."""
+
+    def places(self, sample_BCHW: Tensor) -> list[Place]:
+        """Return what can be read, for pixels [2, C, H, W] in [0, 1]."""
+        ...
+
+    def reader(self, places: Sequence[Place]) -> Read:
+        """Return the function that reads a batch at these places."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -25,6 +44,45 @@ class LiveTeacher:
     module: nn.Module
     preprocess: nn.Module
     """Pixels in [0, 1] at the data's size -> what the module reads."""
+
+    def places(self, sample_BCHW: Tensor) -> list[Place]:
+        """Return every place, found by a dry run; leaves the module at rest on the sample's device."""
+        self.module.to(sample_BCHW.device).eval().requires_grad_(False)
+        self.preprocess.to(sample_BCHW.device)
+        return list_places(self.module, self.preprocess(sample_BCHW), "teacher")
+
+    def reader(self, places: Sequence[Place]) -> Read:
+        """Return a function that runs the teacher on the very pixels, as far as the last place."""
+        captured = Capture(self.module, places, "teacher", stop=True)
+
+        def read(pixels_BCHW: Tensor, view: int, rows_B: NDArray[np.int64]) -> dict[str, Tensor]:
+            with torch.no_grad(), captured:
+                self.module(self.preprocess(pixels_BCHW))
+            return captured.take()
+
+        return read
+
+
+@dataclass(frozen=True)
+class StoredTeacher:
+    """A teacher whose features were written before: no module is loaded."""
+
+    stores: Mapping[str, LabelStore]
+    """By the name of the place."""
+
+    def places(self, sample_BCHW: Tensor) -> list[Place]:
+        """Return the places that are stored; only their names and shapes are known."""
+        return [Place(n, s.shape, "stored", False, False, False, 1) for n, s in self.stores.items()]
+
+    def reader(self, places: Sequence[Place]) -> Read:
+        """Return a function that reads the batch's rows from disk, widened to float32."""
+        stores = {place.name: self.stores[place.name] for place in places}
+
+        def read(pixels_BCHW: Tensor, view: int, rows_B: NDArray[np.int64]) -> dict[str, Tensor]:
+            values = {name: torch.from_numpy(store.values(view, rows_B)) for name, store in stores.items()}
+            return {n: v.view(len(v), *stores[n].shape).to(pixels_BCHW.device) for n, v in values.items()}
+
+        return read
 
 
 @dataclass(frozen=True)
@@ -40,13 +98,13 @@ class Features:
         terms: objectives by the names of their terms.
         module: the student.
         preprocess: its own.
-        teacher: needed where a term reads taps.
+        teacher: what its features are read from; needed where a term reads taps.
         sample_BCHW: [2, C, H, W] pixels in [0, 1] for the dry run; None where no term reads taps.
         seed: of the adapters' initial weights, with the term's name and the pair's number.
     """
 
     def __init__(
-        self, terms: Mapping[str, ObjectiveSpec], module: nn.Module, preprocess: nn.Module, teacher: LiveTeacher | None,
+        self, terms: Mapping[str, ObjectiveSpec], module: nn.Module, preprocess: nn.Module, teacher: TeacherInside | None,
         sample_BCHW: Tensor | None, seed: int,
     ) -> None:  # fmt: skip
         self._joined: dict[str, list[_Joined]] = {}
@@ -59,9 +117,7 @@ class Features:
         ours, theirs = {p.student.name: p.student for p in pairs}, {p.teacher.name: p.teacher for p in pairs}
         self.captured = Capture(module, list(ours.values()), "student")
         """Wrap the student's forward pass in it, then ask for `views`."""
-        self._teacher_captured = None
-        if teacher is not None:
-            self._teacher_captured = Capture(teacher.module, list(theirs.values()), "teacher", stop=True)
+        self._read = None if teacher is None else teacher.reader(list(theirs.values()))
 
     def __bool__(self) -> bool:
         return bool(self._joined)
@@ -73,10 +129,7 @@ class Features:
             raise TrainingError(
                 "training: needs a teacher that is a torch module, since a term reads features; got none."
             )
-        self._teacher.module.to(sample.device).eval().requires_grad_(False)
-        self._teacher.preprocess.to(sample.device)
-        ours = list_places(module, preprocess(sample), "student")
-        theirs = list_places(self._teacher.module, self._teacher.preprocess(sample), "teacher")
+        ours, theirs = list_places(module, preprocess(sample), "student"), self._teacher.places(sample)
         for term, objective in terms.items():
             taps = objective.needs().taps
             if taps is not None:
@@ -85,14 +138,11 @@ class Features:
                 self.adapters[term] = nn.ModuleList([j.joint.student for j in self._joined[term]])
         self.adapters.to(sample.device)
 
-    def views(self, x: LossInputs, pixels_BCHW: Tensor) -> dict[str, LossInputs]:
-        """Return the batch as each term on features sees it; the teacher runs here, on these very pixels."""
-        if not self._joined or self._teacher is None or self._teacher_captured is None:
+    def views(self, x: LossInputs, pixels_BCHW: Tensor, view: int, rows_B: NDArray[np.int64]) -> dict[str, LossInputs]:
+        """Return the batch, rows of one view, as each term on features sees it; a live teacher runs here."""
+        if not self._joined or self._read is None:
             return {}
-        ours = self.captured.take()
-        with torch.no_grad(), self._teacher_captured:
-            self._teacher.module(self._teacher.preprocess(pixels_BCHW))
-        theirs = self._teacher_captured.take()
+        ours, theirs = self.captured.take(), self._read(pixels_BCHW, view, rows_B)
         return {
             term: replace(
                 x,

@@ -25,7 +25,7 @@ from potstill.objectives import LossInputs, ObjectiveSpec
 from potstill.schedules.training import TrainSpec
 from potstill.tasks import TaskSpec
 from potstill.train import checkpoint
-from potstill.train.features import Features, LiveTeacher
+from potstill.train.features import Features, TeacherInside
 from potstill.train.interrupt import Interruption
 from potstill.train.logs import Log
 from potstill.train.optim import build_optimizer, learning_rate, set_learning_rate
@@ -66,8 +66,8 @@ class Fit:
     fingerprint: dict[str, Any]
     num_views: int | None = None
     store: RowReader | None = None
-    teacher: LiveTeacher | None = None
-    """Where objectives read taps: runs on each batch that the student sees."""
+    teacher: TeacherInside | None = None
+    """Where objectives read taps: gives the teacher's features of each batch that the student sees."""
     reveal: bool = False
     """Use labels that are hidden from students (a teacher that may see them)."""
     checkpoint_every_s: float = 20.0
@@ -167,7 +167,7 @@ class Trainer:
         rows = np.resize(np.arange(len(self.fit.train)) if self.fit.rows is None else self.fit.rows, 2)
         return make_batch(self.fit.train, rows, 0, (), 0).pixels_BCHW.to(self.world.device)
 
-    def _inputs(self, step: int) -> tuple[Tensor, LossInputs]:
+    def _inputs(self, step: int) -> tuple[Tensor, tuple[int, NDArray[np.int64]], LossInputs]:
         fit = self.fit
         number, rows_B = self.order.at(step)
         rows_B = rows_B[self.world.share(len(rows_B))]
@@ -186,16 +186,16 @@ class Trainer:
             partner_labels_B=None if batch.partner_labels_B is None else batch.partner_labels_B.to(device),
             mix_B=None if batch.mix_B is None else batch.mix_B.to(device),
         )
-        return batch.pixels_BCHW.to(device), inputs
+        return batch.pixels_BCHW.to(device), (view, rows_B), inputs
 
     def _step(self, step: int) -> Tensor:
         fit, spec = self.fit, self.fit.training
         self.world.seed(rng.seed_of(fit.seed, step, self.world.rank))
-        pixels, inputs = self._inputs(step)
+        pixels, seen, inputs = self._inputs(step)
         with self._precision(), self.features.captured:
             logits = self.module(self.preprocess(pixels))
         inputs.logits_BK = logits.float()
-        total, terms = self.terms.loss(inputs, self.features.views(inputs, pixels))
+        total, terms = self.terms.loss(inputs, self.features.views(inputs, pixels, *seen))
         if step % SHARE_EVERY == 0:
             self._look(step, total, terms, inputs.logits_BK)
         if not math.isfinite(float(total.detach())):

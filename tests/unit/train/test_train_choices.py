@@ -255,7 +255,7 @@ def test_rows_without_a_label_are_no_partners_of_a_training_on_labels(tmp_path: 
     )  # fmt: skip
     trainer = Trainer(fit)
     for step in range(6):
-        _, inputs = trainer._inputs(step)
+        *_, inputs = trainer._inputs(step)
         assert inputs.partner_labels_B is not None
         assert (inputs.labels_B >= 0).all() and (inputs.partner_labels_B >= 0).all()
 
