@@ -111,7 +111,10 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
         stages.add_row(line.stage, line.state, line.why, human_seconds(line.seconds), human_bytes(line.bytes))
     console.print(stages)
     for where, pairs in plan.taps.items():
-        console.print(f"{where} reads {say_pairs(pairs)}; the teacher runs on each batch.", highlight=False)
+        how = "the teacher runs on each batch" if plan.features_mode == "live" else "the teacher's side from its store"
+        console.print(f"{where} reads {say_pairs(pairs)}; {how}.", highlight=False)
+    for cost in plan.features:
+        console.print(cost.text(), highlight=False)
     console.print(plan.summary(), highlight=False)
 
 

@@ -22,24 +22,35 @@ from potstill.pipeline.cache import ArtifactCache, default_root
 from potstill.pipeline.execute import Executor
 from potstill.pipeline.graph import build
 from potstill.recipe.model import Recipe
-from potstill.stages import RunOptions, StageContext
+from potstill.stages import RunOptions, StageContext, StageSpec
+from potstill.stages.features import FeaturesStage
 from potstill.stages.label import LabelStage
 
+_STAGES: dict[str, type[StageSpec]] = {"label": LabelStage, "features": FeaturesStage}
+"""Those that fill a store."""
 
-def store_folder(folder: Path) -> Path:
-    """Return the label store that a path means: a store itself, or the one that a run folder used."""
-    if (folder / "run.json").is_file():
-        keys = atomic.read_json(folder / "run.json")["keys"]
-        if "label" not in keys:
-            why = "its teacher ran live or was not read" if keys else "it is not finished: run its recipe again"
-            raise PotstillError(f"{folder}: must be a run with stored labels; {why}.")
-        store = ArtifactCache(default_root()).path(keys["label"])
+
+def store_folders(folder: Path) -> list[Path]:
+    """Return the stores that a path means: a store itself, or those that a run folder used, labels first."""
+    if not (folder / "run.json").is_file():
+        return [_store(folder)]
+    keys = atomic.read_json(folder / "run.json")["keys"]
+    names = [name for name in keys if name == "label" or name.startswith("features/")]
+    if not names:
+        why = "its teacher ran live or was not read" if keys else "it is not finished: run its recipe again"
+        raise PotstillError(f"{folder}: must be a run with stored labels or features; {why}.")
+    stores = [ArtifactCache(default_root()).path(keys[name]) for name in names]
+    for name, store in zip(names, stores, strict=True):
         if not store.is_dir():
+            what = "its labels" if name == "label" else f"its {name}"
             raise PotstillError(
-                f"{folder}: its labels must be in the cache; they are not (removed, or their repair was interrupted). Run "
+                f"{folder}: {what} must be in the cache; they are not (removed, or their repair was interrupted). Run "
                 f"its recipe again: potstill run {folder / 'recipe.yaml'} --out {folder}"
             )
-        folder = store
+    return [_store(store) for store in stores]
+
+
+def _store(folder: Path) -> Path:
     if not folder.is_dir():
         raise PotstillError(f"{folder}: must be a label store or a run folder; there is no such folder.")
     if not (folder / "manifest.json").exists() and not any(folder.glob("*/*.safetensors")):
@@ -73,8 +84,11 @@ def open_labels(run: Path | str) -> LabelledData:
         StoreError: something in it is damaged.
         PotstillError: no run folder, or one whose teacher ran live.
     """
-    folder = store_folder(Path(run))
-    stage = LabelStage.model_validate(_origin(folder)["spec"])
+    folder = store_folders(Path(run))[0]
+    origin = _origin(folder)
+    if origin["stage"] != "label":
+        raise PotstillError(f"{run}: must be a run with stored labels; it has stored features only.")
+    stage = LabelStage.model_validate(origin["spec"])
     prepared = ArtifactCache(default_root()).path(atomic.read_json(Path(run) / "run.json")["keys"]["prepare"])
     artifact.verify(prepared)
     split = Dataset.open(prepared).splits["train"]
@@ -112,13 +126,13 @@ def repair(folder: Path, options: RunOptions, progress: Progress) -> list[str]:
                 f"{folder}: repair needs its {name}, which is not in the cache any more. Run the recipe again."
             )
         artifact.verify(path)
-    stage = LabelStage.model_validate(manifest["spec"])
+    stage = _STAGES[manifest["stage"]].model_validate(manifest["spec"])
     with cache.lock(key):
         work = cache.root / "work" / key
         cache.begin(key, {name: artifact.making(path) for name, path in inputs.items()})
         os.rename(folder, work)  # no reader finds it until it is whole again
         mended = discard_damaged(work)
-        facts = stage.run(StageContext("label", inputs, work, options, progress))
+        facts = stage.run(StageContext(manifest["name"], inputs, work, options, progress))
         cache.publish(key, {**{k: v for k, v in manifest.items() if k != "files"}, "facts": facts})
     return mended
 
@@ -131,8 +145,10 @@ def _origin(folder: Path) -> dict[str, Any]:
             f"{folder}: repair needs its {artifact.MANIFEST}, which says how it was made; it is missing or damaged. "
             "Remove the store and run again: potstill cache gc --damaged"
         ) from err
-    if manifest.get("stage") != "label":
-        raise PotstillError(f"{folder}: must be a label store; it is the artifact of stage {manifest.get('stage')!r}.")
+    if manifest.get("stage") not in _STAGES:
+        raise PotstillError(
+            f"{folder}: must be a store of labels or features; it is the artifact of stage {manifest.get('stage')!r}."
+        )
     return manifest
 
 

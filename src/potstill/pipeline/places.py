@@ -35,13 +35,15 @@ def places_of(
         identify: of a model; another digest of it is another dry run.
         root: folder where a dry run is remembered; None: nowhere.
     """
-    found = []
+    found: list[list[Place]] = []
+    looked: dict[str, tuple[Any, list[Place]]] = {}
     for role, spec in (("student", recipe.student), ("teacher", recipe.teacher)):
         key = digest_json({"role": role, "io": vars(shape.io), **identify(spec, ROOTS)})
         file = None if root is None else root / "places" / f"{key}.json"
         known = None if file is None else _remembered(file)
         if known is None:
-            known = dry_run(recipe, shape)[role][1]
+            looked = looked or dry_run(recipe, shape)
+            known = looked[role][1]
             if file is not None:
                 listed = [asdict(p) for p in known]
                 atomic.write_json(file, {"places": listed, "checksum": digest_json(listed)})

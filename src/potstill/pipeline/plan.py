@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from potstill.core import artifact, atomic
 from potstill.core.errors import PotstillError
@@ -14,10 +15,16 @@ from potstill.core.units import human_bytes, human_seconds
 from potstill.models import ModelSpec
 from potstill.pipeline.cache import ArtifactCache, default_root
 from potstill.pipeline.graph import Graph, Node, build, data_shape
+from potstill.pipeline.schedule import threads_for
 from potstill.pipeline.shape import DataShape
 from potstill.pipeline.taps import check_objectives
 from potstill.recipe.model import Recipe
+from potstill.stages.features import FeaturesStage
+from potstill.stages.label import LabelStage
 from potstill.train.choice import SHARE
+
+if TYPE_CHECKING:
+    from potstill.pipeline.probe import FeatureCost
 
 _MACS_PER_SECOND = 4e9
 """Of one ordinary core in float32 convolutions; only until this machine has run something alike."""
@@ -45,10 +52,14 @@ class Plan:
     models: dict[str, dict[str, Any] | None]
     taps: dict[str, list[dict[str, Any]]]
     """Path of an objective on features -> the pairs that it would read; empty once all of that is cached."""
+    features: list[FeatureCost] = field(default_factory=list)
+    """What these places of the teacher cost, stored and live."""
+    features_mode: str = "live"
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {"stages": [asdict(line) for line in self.lines], "models": self.models, "taps": self.taps}
+        return {"stages": [asdict(line) for line in self.lines], "models": self.models, "taps": self.taps,
+                "features": [asdict(cost) for cost in self.features]}  # fmt: skip
 
     def summary(self) -> str:
         """Return one sentence."""
@@ -75,7 +86,25 @@ def make_plan(recipe: Recipe) -> Plan:
     for node in graph.nodes.values():
         groups.setdefault(_group(node), []).append(node)
     lines = [_line(name, nodes, cache, before, cost) for name, nodes in groups.items()]
-    return Plan(lines, models, check_objectives(graph, cache))
+    if graph.waits:
+        lines.append(Line("features", "run", "its places are known once the data is prepared", None, None))
+    taps = check_objectives(graph, cache)
+    return Plan(lines, models, taps, _features(graph, shape, taps, cache), recipe.features.mode)
+
+
+def _features(
+    graph: Graph, shape: DataShape | None, taps: dict[str, list[dict[str, Any]]], cache: ArtifactCache
+) -> list[FeatureCost]:
+    """Return what each place that is read costs; the probe, and torch with it, only where there is one."""
+    names = list(dict.fromkeys(pair["teacher"] for pairs in taps.values() for pair in pairs))
+    if not names or shape is None:
+        return []
+    from potstill.pipeline.probe import feature_costs
+
+    reads = (s for s in graph.recipe.steps if any(o.needs().taps is not None for o in s.terms()))
+    batch = next((s.training.batch_size for s in reads if hasattr(s, "training")), 64)
+    threads = threads_for(graph, os.cpu_count() or 1)[1]
+    return feature_costs(graph.recipe, shape, names, min(batch, shape.train_rows), threads, cache.root)
 
 
 def _profile(spec: ModelSpec | None, shape: DataShape | None, cache: ArtifactCache) -> dict[str, Any] | None:
@@ -173,7 +202,7 @@ class _Cost:
     def seconds(self, node: Node) -> float | None:
         """Return modelled seconds with every core at work (arms share them), or None."""
         seconds = self._core_seconds(node)
-        parallel = node.spec.kind in ("label", "evaluate", "teach") or node.arm
+        parallel = node.spec.kind in ("label", "features", "evaluate", "teach") or node.arm
         return seconds if seconds is None or not parallel else seconds / (os.cpu_count() or 1)
 
     def _core_seconds(self, node: Node) -> float | None:
@@ -185,7 +214,7 @@ class _Cost:
             return 0.5 + (shape.train_rows + shape.test_rows) / 50_000
         if kind in ("export", "verify"):
             return 12.0
-        if kind == "label":
+        if kind in ("label", "features"):
             return (
                 None if teacher is None else shape.train_rows * self._recipe.labels.views * teacher / _MACS_PER_SECOND
             )
@@ -202,7 +231,8 @@ class _Cost:
         if kind == "auto-distill":
             steps += steps // SHARE  # of the losers, at most
         macs = 3 * macs  # forward and backward
-        if any(o.needs().taps is not None for o in getattr(node.spec, "objectives", ())):
+        taps = any(o.needs().taps is not None for o in getattr(node.spec, "objectives", ()))
+        if taps and getattr(node.spec, "features", "live") == "live":
             macs += teacher or 0  # runs on every batch
         return float(steps * (_STEP_OVERHEAD_S + macs * training.batch_size / _MACS_PER_SECOND))
 
@@ -214,12 +244,14 @@ class _Cost:
         pixels = shape.io.height * shape.io.width * shape.io.channels
         if kind == "prepare":
             return (shape.train_rows + shape.test_rows) * (pixels + 33)
-        if kind == "label":
-            layout = self._recipe.labels.codec.layout(shape.io.num_classes)
+        if isinstance(node.spec, (LabelStage, FeaturesStage)):
             import numpy as np
 
-            row = sum(np.dtype(d).itemsize * int(np.prod(s, dtype=np.int64)) for d, s in layout.values())
-            return int(shape.train_rows * self._recipe.labels.views * row)
+            label = isinstance(node.spec, LabelStage)
+            codec = self._recipe.labels.codec if label else self._recipe.features.codec
+            layout = codec.layout(shape.io.num_classes if label else math.prod(getattr(node.spec, "shape", ())))
+            row = sum(np.dtype(d).itemsize * math.prod(s) for d, s in layout.values())
+            return shape.train_rows * self._recipe.labels.views * row
         if kind in ("evaluate", "verify"):
             return shape.test_rows * shape.io.num_classes * 4
         params = self._params["teacher" if kind == "teach" else "student"]

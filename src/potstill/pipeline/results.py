@@ -29,7 +29,7 @@ class Results:
     def __init__(self, graph: Graph, cache: ArtifactCache) -> None:
         self.graph, self.cache, self.recipe = graph, cache, graph.recipe
         for node in graph.nodes.values():
-            if node.name != "label":  # only its manifest is read here, which has a checksum of its own
+            if node.spec.kind not in ("label", "features"):  # only their manifests are read here, each with a checksum
                 artifact.verify(cache.path(node.key))
         self.dataset = Dataset.open(self.folder("prepare"))
         self.test_labels = np.asarray(self.dataset.splits["test"].labels)
@@ -91,7 +91,8 @@ class Results:
             },
             "disagreements": self._disagreements(_logits(teacher_outputs, taught["output"]), student_outputs),
             "curves": self._curves(),
-            "store": self._store(),
+            "store": self._store("label") if "label" in self.graph.nodes else None,
+            "features": [self._store(n.name) for n in self.graph.named("features/")],
             "artifacts": [self._exported(e.kind, arms[STUDENT][0]) for e in recipe.export],
             "environment": environment(),
             "fingerprint": self.manifest(first)["fingerprint"],
@@ -191,10 +192,8 @@ class Results:
                 out.setdefault(arm, {})[str(seed)] = records[thin - 1 :: thin]
         return out
 
-    def _store(self) -> dict[str, Any] | None:
-        if "label" not in self.graph.nodes:
-            return None
-        facts, seconds = self.facts("label"), self.manifest("label")["seconds"]
+    def _store(self, node: str) -> dict[str, Any]:
+        facts, seconds = self.facts(node), self.manifest(node)["seconds"]
         rows = facts["rows"] * facts["views"]
         return {**facts, "seconds": seconds, "rows_per_second": round(rows / max(seconds, 1e-9), 1)}
 
