@@ -244,12 +244,17 @@ def _reads_taps(objectives: Sequence[ObjectiveSpec]) -> bool:
 
 
 def _check_origin(store: Any, inputs: dict[str, Path], name: str, num_rows: int) -> None:
-    """The store must have been made from these very pixels; a stale one would train on other rows' labels."""
-    made_from = store.manifest["identity"]["data"]
-    if made_from != content_digest(inputs["data"]) or store.num_rows != num_rows:
+    """The store must have been made from these very pixels, of this very place; else it would teach other rows or things."""
+    origin = store.manifest["identity"]
+    if origin["data"] != content_digest(inputs["data"]) or store.num_rows != num_rows:
         raise StoreError(
-            f"{inputs[name]}: {name} must belong to this data; got those of data {made_from[:12]} with "
+            f"{inputs[name]}: {name} must belong to this data; got those of data {origin['data'][:12]} with "
             f"{store.num_rows} rows, and data of {num_rows} rows. Run again without the cache: potstill cache gc --all"
+        )
+    if origin.get("place") != (name.removeprefix(_FEATURES) if name.startswith(_FEATURES) else None):
+        raise StoreError(
+            f"{inputs[name]}: must be {name}; got those of place {origin.get('place')!r}. Run again without the cache: "
+            "potstill cache gc --all"
         )
 
 

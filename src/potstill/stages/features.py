@@ -70,6 +70,7 @@ class FeaturesStage(StageSpec):
 
     def _outputs(self, labeller: Any, split: Any) -> Callable[[NDArray[np.int64], int], NDArray[Any]]:
         """Return (rows [M], view) -> outputs [M, *shape] float32 of the place, the teacher run no further than that."""
+        import numpy as np
         import torch
 
         from potstill.taps.capture import Capture
@@ -81,7 +82,7 @@ class FeaturesStage(StageSpec):
             )
 
         module = labeller.module.eval()
-        sample = make_batch(split, _first(ROWS, len(split)), 0, (), 0, reveal=False).pixels_BCHW
+        sample = make_batch(split, np.arange(ROWS) % len(split), 0, (), 0, reveal=False).pixels_BCHW
         places = {p.name: p for p in list_places(module, labeller.preprocess(sample), "teacher")}
         place = places.get(self.place)
         if place is None or place.shape != self.shape:
@@ -100,9 +101,3 @@ class FeaturesStage(StageSpec):
             return out
 
         return outputs
-
-
-def _first(num: int, num_rows: int) -> NDArray[np.int64]:
-    import numpy as np
-
-    return np.arange(num, dtype=np.int64) % num_rows
