@@ -34,7 +34,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-labels_app = typer.Typer(help="Check and repair stored soft labels.", no_args_is_help=True, rich_markup_mode=None)
+labels_app = typer.Typer(
+    help="Check and repair stored soft labels and features.", no_args_is_help=True, rich_markup_mode=None
+)
 cache_app = typer.Typer(help="See and clear what is kept between runs.", no_args_is_help=True, rich_markup_mode=None)
 
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe in YAML.", show_default=False)]
@@ -190,7 +192,7 @@ def labels_check(
     folder: Annotated[Path, typer.Argument(help="A store, or a run folder.", show_default=False)],
     as_json: JsonOption = False,
 ) -> None:
-    """Read every byte of a store and name what is damaged."""
+    """Read every byte of a store, or of each that a run used, and name what is damaged."""
     from potstill.cli.labels import check_store
 
     check_store(folder, as_json=as_json)

@@ -33,7 +33,7 @@ class Needs:
     standardized: bool = False
     """Reads the teacher's logits standardised per row."""
     taps: Taps | None = None
-    """The pairs of places whose outputs it reads; None for none. Then the teacher runs live, on the student's batch."""
+    """The pairs of places whose outputs it reads; None for none. The teacher's are live or stored."""
 
 
 class TeacherRows(Protocol):

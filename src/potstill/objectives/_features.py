@@ -21,7 +21,7 @@ NORM_FLOOR = 1e-8
 
 
 class FeatureSpec(ObjectiveSpec, ABC):
-    """A sum over pairs of taps. The teacher is a torch module that runs on the student's own batch."""
+    """A sum over pairs of taps. The teacher is a torch module here; its features are live or stored."""
 
     taps: Taps = Field(default="auto")
     """Where it compares: auto (the ends of stages, paired), last (the last of these alone), or a list of pairs

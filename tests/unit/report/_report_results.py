@@ -62,6 +62,8 @@ def results(classes: list[str] | None = None, seeds: int = 2) -> dict[str, Any]:
         "store": {"codec": "float16", "views": 4, "rows": 1200, "bytes": 96384, "bytes_per_row": 20.08, "shards": 4,
                   "kl_error": {"1": {"mean": 3.2e-9, "max": 3.2e-7}, "standardized": {"mean": 6.2e-9, "max": 7.1e-8}},
                   "seconds": 1.04, "rows_per_second": 8822.3},
+        "features": [{"place": "layer2", "shape": [12, 4, 4], "codec": "float16", "views": 4, "rows": 1200, "bytes": 1843200,
+                      "bytes_per_row": 384.0, "shards": 4, "error": {"absolute": {"mean": 2.1e-4, "max": 4.8e-4}}}],
         "artifacts": [{
             "format": "onnx", "file": "student.onnx", "bytes": 6725, "sha256": "12" * 32,
             "parity": {"max_abs_diff": 9.5e-6, "mean_abs_diff": 1.6e-6, "top1_agreement": 1.0, "batches": [1, 2, 7, 256],
@@ -83,7 +85,7 @@ def results(classes: list[str] | None = None, seeds: int = 2) -> dict[str, Any]:
 def bare() -> dict[str, Any]:
     """Return results where all that may be missing is: one seed, no controls, a foreign teacher, no store, no artifact."""
     out = results(seeds=1)
-    out |= {"description": None, "notes": [], "gains": [], "arms": out["arms"][:1], "store": None, "artifacts": [],
+    out |= {"description": None, "notes": [], "gains": [], "arms": out["arms"][:1], "store": None, "features": [], "artifacts": [],
             "disagreements": [], "curves": {"student": {"0": []}}}  # fmt: skip
     out["teacher"]["kind"] = "onnx"
     out["models"]["teacher"] = {

@@ -87,7 +87,7 @@ def test_the_page_shows_what_it_must(tmp_path: Path) -> None:
         "5.6 points over the same student trained without a teacher", "The teacher was trained on labels that are hidden",
         "77.8 k", "970", "14.4 k", "6.72 kB", "24 µs", "unresolved", "[+3.2, +8.1]", "Validation accuracy, 60 rows",
         "Weight and temperature over time", "3.75 → 1", "0.9 throughout", "Temperature, student, seed 0", "Recall",
-        "Confusion of the student", "Calibration", "Soft-label store", "float16", "3.2 × 10⁻⁹ nats", "A processor", "torch 2.8.0",
+        "Confusion of the student", "Calibration", "Soft-label store", "float16", "Feature stores", "12×4×4", "3.2 × 10⁻⁹ nats", "A processor", "torch 2.8.0",
         "name: shapes", "ab" * 32, "ef" * 32, "12" * 32, "measured", "One fixed teacher and one fixed split",
         "2,160 optimiser steps",
     ):  # fmt: skip
