@@ -192,7 +192,7 @@ def labels_check(
     folder: Annotated[Path, typer.Argument(help="A store, or a run folder.", show_default=False)],
     as_json: JsonOption = False,
 ) -> None:
-    """Read every byte of a store, or of each that a run used, and name what is damaged."""
+    """Read every byte of a store, or of a run's, and name the damage."""
     from potstill.cli.labels import check_store
 
     check_store(folder, as_json=as_json)
