@@ -17,7 +17,7 @@ from potstill.data.augment import AnyAugment
 from potstill.labels.spec import LabelsSpec
 from potstill.labels.suits import codec_faults
 from potstill.models import AnyModel
-from potstill.objectives import AnyObjective, ObjectiveSpec
+from potstill.objectives import AnyObjective, BalanceSpec, ObjectiveSpec
 from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext, StageSpec, StepJob, StepSpec, registry, steps
 from potstill.stages._controls import objectives_of
@@ -65,8 +65,8 @@ class StudentStage(StageSpec):
     def fit(
         self, context: StageContext, dataset: Any, new: Any, objectives: Sequence[ObjectiveSpec], **reads: Any
     ) -> Any:
-        """Return the training of a module that `new_student` gave, on these objectives; `reads` are the Fit's rows, store
-        and teacher."""
+        """Return the training of a module that `new_student` gave, on these objectives; `reads` are the Fit's rows, store,
+        teacher and shares."""
         from potstill.train.loop import Fit
         from potstill.train.world import World
 
@@ -145,6 +145,8 @@ class DistillStage(StudentStage):
     kind: Literal["distill"] = "distill"
     objectives: tuple[AnyObjective, ...]
     """Terms of the loss."""
+    balance: BalanceSpec | None = None
+    """Shares of the gradient that the terms keep; None leaves the weights as they are."""
     rows: Literal["all", "labelled"] = "all"
     """Training rows that are visited."""
     live: LabelsSpec | None = None
@@ -177,6 +179,7 @@ class DistillStage(StudentStage):
         new = self.new_student(context, dataset)
         rows = labelled_rows(dataset.splits["train"]) if self.rows == "labelled" else None
         reads = {"rows": rows, "store": self._store(context, dataset), "teacher": self._inside(context, dataset)}
+        reads["shares"] = None if self.balance is None else self.balance.shares
         facts = Trainer(self.fit(context, dataset, new, self.objectives, **reads)).run()
         return self.leave(context, dataset, new, facts)
 
@@ -273,6 +276,8 @@ class DistillStep(StepSpec):
     objectives: Objectives = Field(examples=[[{"kind": "soft-label"}]])
     """Terms of the training loss, each with its weight; or auto: up to three candidates race over the first part of the
     training, and the student is kept only where it then beats the hard-label control on the validation rows."""
+    balance: BalanceSpec | None = None
+    """Shares of the gradient that the terms keep; nothing leaves the weights as they are."""
     training: TrainSpec = Field(default_factory=TrainSpec)
     """Lengths, optimiser, learning rate; the same for every control."""
 
@@ -309,6 +314,7 @@ class DistillStep(StepSpec):
         return DistillStage(
             **common,
             objectives=objectives,
+            balance=self.balance if job.control is None else None,
             rows="all" if reads_teacher or reads_taps else "labelled",
             num_views=job.labels.views if reads_teacher or stored else None,
             live=live,
@@ -318,8 +324,11 @@ class DistillStep(StepSpec):
 
     def faults(self, job: StepJob) -> list[tuple[tuple[str | int, ...], str]]:
         if self.chooses():
-            return [(("objectives",), text) for text in _auto_faults(job)]
+            balanced = [(("balance",), "needs objectives that are stated; got auto")] if self.balance else []
+            return [*((("objectives",), text) for text in _auto_faults(job)), *balanced]
         out: list[tuple[tuple[str | int, ...], str]] = []
+        if self.balance is not None:
+            out += [(("balance", "shares"), text) for text in self.balance.faults(self.terms())]
         for i, objective in enumerate(self.terms()):
             if objective.needs().taps is not None and not job.teacher.tappable:
                 allowed = ", ".join(kind for kind, spec in teachers.items() if spec.tappable)
