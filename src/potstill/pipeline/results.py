@@ -137,7 +137,14 @@ class Results:
             facts = [self.facts(n.name) for n in nodes]
             if "choice" in facts[-1]:
                 races = [f["race"] for f in facts if "race" in f]
-                out.append({"seed": seed, "races": races, "choice": facts[-1]["choice"], "steps": facts[-2]["steps"]})
+                out.append(
+                    {
+                        "seed": seed,
+                        "races": races,
+                        "choice": facts[-1]["choice"],
+                        "steps": facts[-2]["steps"] or facts[-1]["steps"],
+                    }
+                )
         return out or None
 
     def _kept_alone(self) -> list[int]:
@@ -169,7 +176,13 @@ class Results:
         if self.recipe.seeds == 1 and self.recipe.controls:
             notes.append(("caution", "One seed: the spread between trainings is unknown, so no gain is claimed. "
                           "Set seeds: 3 or more."))  # fmt: skip
-        alone = self._kept_alone()
+        failed = [e["seed"] for e in self._auto() or () if e["choice"]["student"] is None]
+        alone = [seed for seed in self._kept_alone() if seed not in failed]
+        if failed:
+            notes.append(("caution", f"objectives: auto could train no candidate to its end in {len(failed)} of "
+                          f"{len(self.seeds)} seeds (seed {', '.join(map(str, failed))}) and kept the control {ALONE} as the "
+                          "student there: the gain over it is 0 by construction. Lower learning_rate, or set "
+                          "clip_norm."))  # fmt: skip
         if alone:
             notes.append(("caution", f"objectives: auto kept the control {ALONE} as the student in {len(alone)} of "
                           f"{len(self.seeds)} seeds (seed {', '.join(map(str, alone))}): the chosen loss did not beat it on "

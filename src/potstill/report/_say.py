@@ -122,10 +122,10 @@ def _of_gain(results: dict[str, Any]) -> str:
     seeds = results.get("auto") or []
     alone = [entry["seed"] for entry in seeds if entry["choice"]["chosen"] == "control"]
     if alone and len(alone) == len(seeds):
-        return (
-            "The loss that was chosen did not beat training without a teacher on the validation rows, so the student is the "
-            "one trained alone, and its gain over that control is 0 by construction."
-        )
+        why = "The loss that was chosen did not beat training without a teacher on the validation rows"
+        if all(entry["choice"]["student"] is None for entry in seeds):
+            why = "None of the losses that were tried could be trained to its end"
+        return f"{why}, so the student is the one trained alone, and its gain over that control is 0 by construction."
     text = _in_words(results, gain)
     if alone:
         text += f" In {len(alone)} of {len(seeds)} seeds the student is that control, with a gain of 0 by construction."
