@@ -78,9 +78,11 @@ class Results:
             "data": {k: prepared[k] for k in ("source", "rows", "labelled", "image_shape", "digest")},
             "models": {
                 "teacher": _model(taught.get("profile"), taught, self.recipe.teacher.kind),
+                **{a["name"]: a["model"] for a in self._assistants()},
                 "student": _model(self.facts(first).get("profile"), self.facts(first), recipe.student.kind),
             },
             "teacher": {**_teacher_facts(taught), **self._scores(_logits(teacher_outputs, taught["output"]))},
+            "assistants": self._assistants(),
             "arms": [self._arm(arm, correct) for arm, correct in arms.items()],
             "auto": self._auto(),
             "gains": [self._gain(arm, arms) for arm in recipe.controls],
@@ -128,6 +130,21 @@ class Results:
             found |= {"low": 0.0, "high": 0.0, "verdict": "no gain", "more_seeds": None, "detail": "the student is this "
                       "control, chosen on the validation rows: 0 by construction"}  # fmt: skip
         return found
+
+    def _assistants(self) -> list[dict[str, Any]]:
+        """Return name, accuracy, size and loss of each assistant, in the order of the steps."""
+        nodes = self.graph.named("assist/")
+        out = []
+        for node in nodes:
+            number, facts = node.name.split("/")[1], self.facts(node.name)
+            store = self.facts(f"label/{number}") if f"label/{number}" in self.graph.nodes else None
+            out.append({
+                "name": "assistant" if len(nodes) == 1 else f"assistant {number}", "step": int(number),
+                "accuracy": _interval(self.correct(self.outputs(f"evaluate/assistant/{number}"))[None]),
+                "steps": facts["steps"], "seconds": facts["seconds"], "store": store,
+                "model": _model(facts.get("profile"), facts, facts["model"]),
+            })  # fmt: skip
+        return out
 
     def _auto(self) -> list[dict[str, Any]] | None:
         """Return, for each seed, the races of its steps and the last choice; None where objectives are stated."""

@@ -43,6 +43,7 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         many_seeds=len(_first(results.get("arms")).get("seeds") or []) > 1,
         steps=_steps(results),
         taps=_taps(results),
+        assistants=_assistants(results),
         auto=auto.sentence(results),
         tried=auto.rows(results),
         curves=_curves(results),
@@ -140,6 +141,9 @@ def _spread_chart(results: dict[str, Any]) -> str:
     theirs = (results.get("teacher") or {}).get("accuracy")
     if theirs:
         rows.append(charts.Interval("teacher", theirs["value"], theirs["low"], theirs["high"], [], charts.TEACHER))
+    for assistant in results.get("assistants") or []:
+        found = assistant["accuracy"]
+        rows.append(charts.Interval(assistant["name"], found["value"], found["low"], found["high"], [], charts.TEACHER))
     for arm, colour in zip(results.get("arms") or [], cycle(charts.SERIES), strict=False):
         found = arm["accuracy"]
         rows.append(charts.Interval(arm["name"], found["value"], found["low"], found["high"], arm["per_seed"], colour))
@@ -151,6 +155,14 @@ def _taps(results: dict[str, Any]) -> str:
     taps = next((a.get("taps") or {} for a in results.get("arms") or [] if not a["control"]), {})
     found = [f"{term}: " + ", ".join(f"{p['student']} ↔ {p['teacher']}" for p in pairs) for term, pairs in taps.items()]
     return f"Features compared, student ↔ teacher. {'; '.join(found)}." if found else ""
+
+
+def _assistants(results: dict[str, Any]) -> str:
+    """Return who taught the student in the teacher's place; nothing where the teacher itself did."""
+    found = [f"{a['name']} ({a['model']['name']}, {a['steps']:,} steps)" for a in results.get("assistants") or []]
+    if not found:
+        return ""
+    return f"The student learnt from {', which learnt from '.join(reversed(found))}, which learnt from the teacher."
 
 
 def _steps(results: dict[str, Any]) -> str:

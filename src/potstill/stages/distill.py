@@ -16,15 +16,15 @@ from potstill.core.errors import StoreError
 from potstill.data.augment import AnyAugment
 from potstill.labels.spec import LabelsSpec
 from potstill.labels.suits import codec_faults
-from potstill.models import AnyModel
+from potstill.models import AnyModel, ModelSpec
 from potstill.objectives import AnyObjective, BalanceSpec, ObjectiveSpec
 from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext, StageSpec, StepJob, StepSpec, registry, steps
 from potstill.stages._controls import objectives_of
-from potstill.stages._parts import MICRO_BATCH, data_io, label_batches, labelled_rows, set_threads
+from potstill.stages._parts import MICRO_BATCH, data_io, gate, label_batches, labelled_rows, set_threads
 from potstill.taps import TapPair, Taps
 from potstill.tasks import AnyTask
-from potstill.teachers import AnyTeacher
+from potstill.teachers import AnyTeacher, TeacherSpec
 from potstill.teachers import registry as teachers
 
 _FEATURES = "features:"
@@ -137,12 +137,9 @@ class StudentStage(StageSpec):
         return store
 
 
-@registry.register
-class DistillStage(StudentStage):
-    """Data, labels and perhaps an earlier student -> a trained student."""
+class StatedStage(StudentStage):
+    """A training on objectives that are stated."""
 
-    requires: ClassVar[tuple[str, ...]] = ("data", "labels?", "teacher?", "features?", "student?")
-    kind: Literal["distill"] = "distill"
     objectives: tuple[AnyObjective, ...]
     """Terms of the loss."""
     balance: BalanceSpec | None = None
@@ -157,7 +154,7 @@ class DistillStage(StudentStage):
     """Where objectives on features come by the teacher's; stored needs their taps by name."""
 
     @model_validator(mode="after")
-    def _by_name(self) -> DistillStage:
+    def _by_name(self) -> StatedStage:
         if self.features == "stored" and any(isinstance(o.needs().taps, str) for o in self.objectives):
             raise ValueError("stored features are read by name: resolve taps first")
         return self
@@ -168,7 +165,7 @@ class DistillStage(StudentStage):
             extra.add("teacher")
         if _reads_teacher(self.objectives):
             extra.add("teacher" if self.live is not None else "labels")
-        return ("data", "student", *sorted(extra))
+        return ("data", *(name for name in ("student",) if "student?" in self.requires), *sorted(extra))
 
     def run(self, context: StageContext) -> dict[str, Any]:
         from potstill.data.dataset import Dataset
@@ -217,6 +214,43 @@ class DistillStage(StudentStage):
             output=labeller.output,
             micro_batch=MICRO_BATCH,
         )
+
+
+@registry.register
+class DistillStage(StatedStage):
+    """Data, labels and perhaps an earlier student -> a trained student."""
+
+    requires: ClassVar[tuple[str, ...]] = ("data", "labels?", "teacher?", "features?", "student?")
+    kind: Literal["distill"] = "distill"
+
+
+@registry.register
+class AssistStage(StatedStage):
+    """Data, labels and a teacher -> an assistant: a model trained like a student, which teaches in the teacher's place."""
+
+    requires: ClassVar[tuple[str, ...]] = ("data", "labels?", "teacher?")
+    provides: ClassVar[str] = "teacher"
+    kind: Literal["assist"] = "assist"
+
+    def uses(self) -> Iterator[str]:
+        yield "potstill.teachers.gate"
+
+    def run(self, context: StageContext) -> dict[str, Any]:
+        from potstill.data.dataset import Dataset
+        from potstill.train.world import World
+
+        facts = super().run(context)
+        if World().rank != 0:
+            return facts
+        dataset = Dataset.open(context.inputs["data"])
+        labeller = _loaded(self.student, self.training).load(context.work, data_io(dataset), dataset.mean, dataset.std)
+        return {**facts, "model": self.student.kind, "gate": gate(dataset, labeller, self.seed, foreign=False)}
+
+
+def _loaded(model: ModelSpec, training: TrainSpec) -> TeacherSpec:
+    """Return the teacher that loads what a training left, whatever it was trained on."""
+    found = teachers["train"](kind="train", model=model, training=training)  # type: ignore[call-arg]
+    return found
 
 
 @registry.register
@@ -273,6 +307,10 @@ class DistillStep(StepSpec):
     """Train the student on these objectives."""
 
     kind: Literal["distill"] = "distill"
+    assistant: AnyModel | None = None
+    """A model that this step trains in the student's place, and that teaches the steps after it in the teacher's place, its
+    features included: a teacher assistant (Mirzadeh et al. 2020, arXiv:1902.03393). It is trained once, with the recipe's
+    first seed, and its labels are kept once for all seeds. The student's steps and its controls do not count it."""
     objectives: Objectives = Field(examples=[[{"kind": "soft-label"}]])
     """Terms of the training loss, each with its weight; or auto: up to three candidates race over the first part of the
     training, and the student is kept only where it then beats the hard-label control on the validation rows."""
@@ -298,9 +336,12 @@ class DistillStep(StepSpec):
         ]
         return self.model_copy(update={"objectives": tuple(named)}) if named else self
 
+    def teaches(self) -> TeacherSpec | None:
+        return None if self.assistant is None else _loaded(self.assistant, self.training)
+
     def stage(self, job: StepJob) -> StageSpec:
         common: dict[str, Any] = {
-            "task": job.task, "student": job.student, "training": self.training, "augment": job.augment,
+            "task": job.task, "student": self.assistant or job.student, "training": self.training, "augment": job.augment,
             "seed": job.seed, "augment_seed": job.augment_seed,
         }  # fmt: skip
         if job.control is None and self.chooses():
@@ -311,7 +352,7 @@ class DistillStep(StepSpec):
         reads_teacher, reads_taps = _reads_teacher(objectives), _reads_taps(objectives)
         stored = reads_taps and job.features.mode == "stored"
         live = job.labels if reads_teacher and job.labels.mode == "live" else None
-        return DistillStage(
+        return (DistillStage if self.assistant is None else AssistStage)(
             **common,
             objectives=objectives,
             balance=self.balance if job.control is None else None,
@@ -323,6 +364,10 @@ class DistillStep(StepSpec):
         )
 
     def faults(self, job: StepJob) -> list[tuple[tuple[str | int, ...], str]]:
+        if self.chooses() and self.assistant is not None:
+            return [
+                (("objectives",), "auto chooses for a student, by its control; an assistant has none. State objectives")
+            ]
         if self.chooses():
             balanced = [(("balance",), "needs objectives that are stated; got auto")] if self.balance else []
             return [*((("objectives",), text) for text in _auto_faults(job)), *balanced]
