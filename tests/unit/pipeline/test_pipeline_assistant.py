@@ -79,6 +79,7 @@ def test_auto_may_choose_among_losses_on_the_assistants_labels() -> None:
     found = inputs(recipe(FIRST, "{kind: distill, objectives: auto}"))
     race = found["steps/student/seed0/2-distill"]
     assert race == {"data": "prepare", "labels": "label/1", "teacher": "assist/1"}
+    assert found["steps/student/seed0/3-choose"]["teacher"] == "assist/1"
 
 
 def test_a_recipe_without_an_assistant_is_as_it_was() -> None:
@@ -147,3 +148,8 @@ def test_shares_must_be_of_terms_that_can_keep_them(objectives: str, shares: str
     assert len(caught.value.faults) == len(faults)
     for found, words in zip(caught.value.faults, faults, strict=True):
         assert f" steps[0].balance.shares: {words}" in found
+
+
+def test_stored_features_are_those_of_the_teacher() -> None:
+    with pytest.raises(RecipeError, match=r"features\.mode: must be live where an assistant teaches; got 'stored'"):
+        recipe(FIRST, HINT, head=HEAD + "features: {mode: stored}\n")
