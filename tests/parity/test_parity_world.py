@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
@@ -32,8 +34,13 @@ ROWS = 45
 rest would join the batch before for two processes, and not for one: BatchNorm needs two rows in each.)"""
 
 
-def train(folder: Path) -> dict[str, Tensor]:
-    """Train in as many processes as the environment says; labels are so few that a process often has none in its part."""
+SHARES = {"hard-label": 0.2, "soft-label": 0.5, "feature-l2": 0.3}
+LOGITS = {"hard-label": 0.3, "soft-label": 0.7}
+
+
+def train(folder: Path, shares: dict[str, float] | None) -> dict[str, Tensor]:
+    """Train in as many processes as the environment says; labels are so few that a process often has none in its part.
+    Shares without a term on features leave it out, and are kept at the logits."""
     from potstill.labels.codecs.float32 import Float32Spec
 
     torch.manual_seed(1)
@@ -43,8 +50,8 @@ def train(folder: Path) -> dict[str, Tensor]:
         train=tiny.split(ROWS, 8, 8, 1, hidden=38), validation=tiny.split(20, 8, 8, 1, hidden=0),
         classes=[str(k) for k in range(10)], rows=np.arange(ROWS),
         objectives=[HardLabelSpec(), SoftLabelSpec(temperature=4.0, weight=0.5),
-                    FeatureL2Spec(taps=(TapPair(student="conv", teacher="conv"),))],
-        teacher=LiveTeacher(plain(width=6), torch.nn.Identity()),
+                    FeatureL2Spec(taps=(TapPair(student="conv", teacher="conv"),))][: len(shares or SHARES)],
+        shares=shares, teacher=LiveTeacher(plain(width=6), torch.nn.Identity()),
         training=TrainSpec(batch_size=10, optimizer="sgd", learning_rate=0.05, clip_norm=1.0, warmup=0), augment=(), num_steps=12,
         evaluate_every=4, seed=3, augment_seed=5, work=folder, name="parity", fingerprint={}, num_views=1,
         store=tiny.MemoryStore(tiny.logits(ROWS, 10, seed=8), Float32Spec()),
@@ -56,12 +63,13 @@ def train(folder: Path) -> dict[str, Tensor]:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     save_file(
-        {k: v.numpy() for k, v in train(Path(sys.argv[1])).items()},
+        {k: v.numpy() for k, v in train(Path(sys.argv[1]), json.loads(sys.argv[2])).items()},
         f"{sys.argv[1]}/rank{os.environ['RANK']}.safetensors",
     )
 
 
-def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("shares", [None, SHARES, LOGITS], ids=["plain", "balanced", "balanced-at-the-logits"])
+def test_two_processes_train_as_one_does(tmp_path: Path, shares: dict[str, float] | None) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -72,7 +80,9 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
         env = {**os.environ, "RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
                "POTSTILL_GROUP_TIMEOUT_S": "60"}  # fmt: skip
         processes.append(
-            subprocess.Popen([sys.executable, __file__, str(two)], env=env, stderr=subprocess.PIPE, text=True)
+            subprocess.Popen(
+                [sys.executable, __file__, str(two), json.dumps(shares)], env=env, stderr=subprocess.PIPE, text=True
+            )
         )
     try:
         errors = [process.communicate(timeout=120)[1] for process in processes]
@@ -82,7 +92,7 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     assert [process.returncode for process in processes] == [0, 0], errors
     found = [load_file(two / f"rank{rank}.safetensors") for rank in "01"]
     (tmp_path / "one").mkdir()
-    alone = {k: v.numpy() for k, v in train(tmp_path / "one").items()}
+    alone = {k: v.numpy() for k, v in train(tmp_path / "one", shares).items()}
     for name, value in alone.items():
         assert np.array_equal(found[0][name], found[1][name]), f"{name}: the processes drifted apart"
         np.testing.assert_allclose(found[0][name], value, rtol=1e-5, atol=1e-6, err_msg=name)
@@ -90,5 +100,6 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     assert len(ours) == len(theirs) == 3, "one process writes the log"
     for a, b in zip(ours, theirs, strict=True):
         assert a["validation"] == b["validation"]
-        for name in ("hard-label", "soft-label", "feature-l2"):
-            np.testing.assert_allclose(a["terms"][name]["loss"], b["terms"][name]["loss"], rtol=1e-5)
+        for name in shares or SHARES:
+            for field in ("loss", "share", *(("factor",) if shares else ())):
+                np.testing.assert_allclose(a["terms"][name][field], b["terms"][name][field], rtol=1e-4, err_msg=field)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from potstill.objectives._balance import BalanceSpec, name_terms
 from potstill.objectives._base import LossInputs, Needs, ObjectiveSpec, TeacherRows, registry
 
 registry.discover(__name__)
@@ -15,4 +16,13 @@ if TYPE_CHECKING:
 else:
     AnyObjective = registry.union()
 
-__all__ = ["AnyObjective", "LossInputs", "Needs", "ObjectiveSpec", "TeacherRows", "registry"]
+__all__ = [
+    "AnyObjective",
+    "BalanceSpec",
+    "LossInputs",
+    "Needs",
+    "ObjectiveSpec",
+    "TeacherRows",
+    "name_terms",
+    "registry",
+]

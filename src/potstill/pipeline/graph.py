@@ -26,6 +26,7 @@ from potstill.stages.label import LabelStage
 from potstill.stages.prepare import PrepareStage
 from potstill.stages.teach import TeachStage
 from potstill.stages.verify import VerifyStage
+from potstill.teachers import TeacherSpec
 
 STUDENT = "student"
 """Name of the arm that is not a control."""
@@ -87,18 +88,13 @@ def build(recipe: Recipe, digests: StatCache, cache: ArtifactCache | None = None
     data = add(Node("prepare", PrepareStage(data=recipe.data)))
     teach = TeachStage(task=recipe.task, teacher=recipe.teacher, augment=recipe.augment, seed=recipe.seed)
     teacher = add(Node("teach", teach, {"data": data}))
-    stored = recipe.labels.mode == "stored" and _reads_teacher(recipe)
-    if stored:
-        label = LabelStage(
-            teacher=recipe.teacher, labels=recipe.labels, augment=recipe.augment, augment_seed=recipe.seed
-        )
-        add(Node("label", label, {"data": data, "teacher": teacher}))
+    lessons = _add_lessons(graph)
     steps = _store_features(graph, digests, cache)
     evaluated = EvaluateStage(task=recipe.task, teacher=recipe.teacher)
     add(Node("evaluate/teacher", evaluated, {"data": data, "teacher": teacher}))
     for arm in (*recipe.controls, STUDENT) if _chooses(recipe) else (STUDENT, *recipe.controls):
         for seed in range(recipe.seed, recipe.seed + recipe.seeds):
-            _add_arm(graph, arm, seed, steps)
+            _add_arm(graph, arm, seed, steps, lessons)
     for exporter in recipe.export:
         first = {"data": data, "student": last_step(graph, STUDENT, recipe.seed)}
         exported = add(Node(f"export/{exporter.kind}", ExportStage(exporter=exporter), first))
@@ -116,8 +112,56 @@ def last_step(graph: Graph, arm: str, seed: int) -> str:
     return graph.named(f"steps/{arm}/seed{seed}/")[-1].name
 
 
-def _reads_teacher(recipe: Recipe) -> bool:
-    return "hard-pseudo-label" in recipe.controls or any(step.reads_teacher() for step in recipe.steps)
+@dataclass(frozen=True)
+class _Lesson:
+    """Whom a step learns from: the teacher, or the assistant of an earlier step."""
+
+    teacher: TeacherSpec
+    inputs: dict[str, str]
+    """"teacher" and perhaps "labels" -> the node that provides it."""
+
+
+def _add_lessons(graph: Graph) -> list[_Lesson]:
+    """Add each label store and each assistant, once for all arms and seeds; return whom each step learns from."""
+    recipe = graph.recipe
+    lessons: list[_Lesson] = []
+    teacher, node, label = recipe.teacher, "teach", "label"
+    for i, step in enumerate(recipe.steps):
+        if i == 0 or recipe.steps[i - 1].teaches() is not None:
+            inputs = {"teacher": node}
+            if recipe.labels.mode == "stored" and _reads_labels(recipe, i):
+                spec = LabelStage(
+                    teacher=teacher, labels=recipe.labels, augment=recipe.augment, augment_seed=recipe.seed
+                )
+                inputs["labels"] = graph.add(Node(label, spec, {"data": "prepare", "teacher": node}))
+        lessons.append(_Lesson(teacher, inputs))
+        taught = step.teaches()
+        if taught is not None:
+            stage = step.stage(_job(graph, STUDENT, recipe.seed, teacher))
+            given = {k: v for k, v in {"data": "prepare", **inputs}.items() if k in stage.inputs_needed()}
+            teacher, node, label = taught, graph.add(Node(f"assist/{i + 1}", stage, given)), f"label/{i + 1}"
+            reads = {"data": "prepare", "student": node}
+            graph.add(Node(f"evaluate/assistant/{i + 1}", EvaluateStage(task=recipe.task), reads))
+    return lessons
+
+
+def _reads_labels(recipe: Recipe, first: int) -> bool:
+    """Return whether a step from `first` to the next assistant, that one included, reads its teacher's outputs."""
+    for step in recipe.steps[first:]:
+        if step.reads_teacher() or (step.teaches() is None and "hard-pseudo-label" in recipe.controls):
+            return True
+        if step.teaches() is not None:
+            break
+    return False
+
+
+def _job(graph: Graph, arm: str, seed: int, teacher: TeacherSpec) -> StepJob:
+    recipe = graph.recipe
+    return StepJob(
+        task=recipe.task, student=recipe.student, teacher=teacher, labels=recipe.labels, augment=recipe.augment,
+        seed=seed, augment_seed=recipe.seed, control=None if arm == STUDENT else arm, controls=recipe.controls,
+        features=FeaturesSpec() if graph.waits else recipe.features,
+    )  # fmt: skip
 
 
 def _chooses(recipe: Recipe) -> bool:
@@ -155,22 +199,22 @@ def _store_features(graph: Graph, digests: StatCache, cache: ArtifactCache | Non
     return steps
 
 
-def _add_arm(graph: Graph, arm: str, seed: int, steps: list[StepSpec]) -> None:
+def _add_arm(graph: Graph, arm: str, seed: int, steps: list[StepSpec], lessons: list[_Lesson]) -> None:
     recipe = graph.recipe
-    job = StepJob(
-        task=recipe.task, student=recipe.student, teacher=recipe.teacher, labels=recipe.labels, augment=recipe.augment,
-        seed=seed, augment_seed=recipe.seed, control=None if arm == STUDENT else arm, controls=recipe.controls,
-        features=FeaturesSpec() if graph.waits else recipe.features,
-    )  # fmt: skip
-    available = {"data": "prepare", "teacher": "teach", "labels": "label"}
+    available = {"data": "prepare"}
     available |= {f"features:{n.name.removeprefix('features/')}": n.name for n in graph.named("features/")}
-    for i, step in enumerate(steps, 1):
-        spec = step.stage(job)
-        inputs = {k: v for k, v in available.items() if k in spec.inputs_needed() and v in graph.nodes}
+    for i, (step, lesson) in enumerate(zip(steps, lessons, strict=True), 1):
+        if step.teaches() is not None:  # one for all
+            continue
+        spec = step.stage(_job(graph, arm, seed, lesson.teacher))
+        inputs = {k: v for k, v in {**lesson.inputs, **available}.items() if k in spec.inputs_needed()}
         name = graph.add(Node(f"steps/{arm}/seed{seed}/{i}-{step.kind}", spec, inputs, arm=True))
         available[spec.provides] = name
     if arm == STUDENT and _chooses(recipe):
-        ends = {k: available[k] for k in ("data", "teacher", "student")} | {"control": last_step(graph, ALONE, seed)}
+        ends = {
+            "data": "prepare", "teacher": lessons[-1].inputs["teacher"], "student": available["student"],
+            "control": last_step(graph, ALONE, seed),
+        }  # fmt: skip
         name = f"steps/{arm}/seed{seed}/{len(recipe.steps) + 1}-choose"
         available["student"] = graph.add(Node(name, ChooseStage(task=recipe.task), ends, arm=True))
     evaluate = EvaluateStage(task=recipe.task)

@@ -78,6 +78,11 @@ def make_plan(recipe: Recipe) -> Plan:
     shape = data_shape(graph, cache)
     models = {
         "teacher": _profile(getattr(recipe.teacher, "model", None), shape, cache),
+        **{
+            f"assistant {i}": _profile(getattr(taught, "model", None), shape, cache)
+            for i, step in enumerate(recipe.steps, 1)
+            if (taught := step.teaches()) is not None
+        },
         "student": _profile(recipe.student, shape, cache),
     }
     before = _earlier(recipe)
@@ -190,11 +195,16 @@ def _difference(old: Any, new: Any, path: str) -> str:
     return f"{path}: {short[0]} → {short[1]}"
 
 
+def _assistant(node: str) -> str:
+    """Return the role of the assistant whose node it is, such as assist/1."""
+    return f"assistant {node.rsplit('/', 1)[-1]}"
+
+
 class _Cost:
     """Rough cost of a stage, from rows, MACs and a constant rate."""
 
     def __init__(self, graph: Graph, shape: DataShape | None, models: dict[str, dict[str, Any] | None]) -> None:
-        self._shape = shape
+        self._shape, self._graph = shape, graph
         self._recipe = graph.recipe
         self._macs = {role: (m or {}).get("macs") for role, m in models.items()}
         self._params = {role: (m or {}).get("params") for role, m in models.items()}
@@ -202,14 +212,16 @@ class _Cost:
     def seconds(self, node: Node) -> float | None:
         """Return modelled seconds with every core at work (arms share them), or None."""
         seconds = self._core_seconds(node)
-        parallel = node.spec.kind in ("label", "features", "evaluate", "teach") or node.arm
+        parallel = node.spec.kind in ("label", "features", "evaluate", "teach", "assist") or node.arm
         return seconds if seconds is None or not parallel else seconds / (os.cpu_count() or 1)
 
     def _core_seconds(self, node: Node) -> float | None:
         shape, kind = self._shape, node.spec.kind
         if shape is None:
             return None
-        student, teacher = self._macs["student"], self._macs["teacher"]
+        student, teacher = self._macs["student"], self._macs[self._teacher_of(node)]
+        if kind == "assist" or node.name.startswith("evaluate/assistant/"):
+            student = self._macs[_assistant(node.name)]
         if kind == "prepare":
             return 0.5 + (shape.train_rows + shape.test_rows) / 50_000
         if kind in ("export", "verify"):
@@ -236,6 +248,12 @@ class _Cost:
             macs += teacher or 0  # runs on every batch
         return float(steps * (_STEP_OVERHEAD_S + macs * training.batch_size / _MACS_PER_SECOND))
 
+    def _teacher_of(self, node: Node) -> str:
+        """Return the role of the model whose outputs a node reads or makes."""
+        found = node.inputs.get("teacher") or node.inputs.get("labels") or "teach"
+        found = self._graph.nodes[found].inputs["teacher"] if found.startswith("label") else found
+        return "teacher" if found == "teach" else _assistant(found)
+
     def bytes(self, node: Node) -> int | None:
         """Return modelled bytes on disk, or None."""
         shape, kind = self._shape, node.spec.kind
@@ -254,5 +272,5 @@ class _Cost:
             return shape.train_rows * self._recipe.labels.views * row
         if kind in ("evaluate", "verify"):
             return shape.test_rows * shape.io.num_classes * 4
-        params = self._params["teacher" if kind == "teach" else "student"]
+        params = self._params[{"teach": "teacher", "assist": _assistant(node.name)}.get(kind, "student")]
         return None if params is None else 4 * int(params)

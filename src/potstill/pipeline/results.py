@@ -78,9 +78,11 @@ class Results:
             "data": {k: prepared[k] for k in ("source", "rows", "labelled", "image_shape", "digest")},
             "models": {
                 "teacher": _model(taught.get("profile"), taught, self.recipe.teacher.kind),
+                **{a["name"]: a["model"] for a in self._assistants()},
                 "student": _model(self.facts(first).get("profile"), self.facts(first), recipe.student.kind),
             },
             "teacher": {**_teacher_facts(taught), **self._scores(_logits(teacher_outputs, taught["output"]))},
+            "assistants": self._assistants(),
             "arms": [self._arm(arm, correct) for arm, correct in arms.items()],
             "auto": self._auto(),
             "gains": [self._gain(arm, arms) for arm in recipe.controls],
@@ -129,6 +131,21 @@ class Results:
                       "control, chosen on the validation rows: 0 by construction"}  # fmt: skip
         return found
 
+    def _assistants(self) -> list[dict[str, Any]]:
+        """Return name, accuracy, size and loss of each assistant, in the order of the steps."""
+        nodes = self.graph.named("assist/")
+        out = []
+        for node in nodes:
+            number, facts = node.name.split("/")[1], self.facts(node.name)
+            store = self.facts(f"label/{number}") if f"label/{number}" in self.graph.nodes else None
+            out.append({
+                "name": "assistant" if len(nodes) == 1 else f"assistant {number}", "step": int(number),
+                "accuracy": _interval(self.correct(self.outputs(f"evaluate/assistant/{number}"))[None]),
+                "steps": facts["steps"], "seconds": facts["seconds"], "store": store,
+                "model": _model(facts.get("profile"), facts, facts["model"]),
+            })  # fmt: skip
+        return out
+
     def _auto(self) -> list[dict[str, Any]] | None:
         """Return, for each seed, the races of its steps and the last choice; None where objectives are stated."""
         out = []
@@ -137,7 +154,14 @@ class Results:
             facts = [self.facts(n.name) for n in nodes]
             if "choice" in facts[-1]:
                 races = [f["race"] for f in facts if "race" in f]
-                out.append({"seed": seed, "races": races, "choice": facts[-1]["choice"], "steps": facts[-2]["steps"]})
+                out.append(
+                    {
+                        "seed": seed,
+                        "races": races,
+                        "choice": facts[-1]["choice"],
+                        "steps": facts[-2]["steps"] or facts[-1]["steps"],
+                    }
+                )
         return out or None
 
     def _kept_alone(self) -> list[int]:
@@ -169,7 +193,13 @@ class Results:
         if self.recipe.seeds == 1 and self.recipe.controls:
             notes.append(("caution", "One seed: the spread between trainings is unknown, so no gain is claimed. "
                           "Set seeds: 3 or more."))  # fmt: skip
-        alone = self._kept_alone()
+        failed = [e["seed"] for e in self._auto() or () if e["choice"]["student"] is None]
+        alone = [seed for seed in self._kept_alone() if seed not in failed]
+        if failed:
+            notes.append(("caution", f"objectives: auto could train no candidate to its end in {len(failed)} of "
+                          f"{len(self.seeds)} seeds (seed {', '.join(map(str, failed))}) and kept the control {ALONE} as the "
+                          "student there: the gain over it is 0 by construction. Lower learning_rate, or set "
+                          "clip_norm."))  # fmt: skip
         if alone:
             notes.append(("caution", f"objectives: auto kept the control {ALONE} as the student in {len(alone)} of "
                           f"{len(self.seeds)} seeds (seed {', '.join(map(str, alone))}): the chosen loss did not beat it on "

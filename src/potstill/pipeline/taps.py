@@ -17,6 +17,7 @@ from potstill.pipeline.shape import DataShape
 from potstill.recipe.model import Recipe
 from potstill.stages import RunOptions
 from potstill.taps import Place
+from potstill.teachers import TeacherSpec
 
 if TYPE_CHECKING:
     from potstill.taps.pairing import Pair
@@ -61,7 +62,7 @@ def check_objectives(graph: Graph, cache: ArtifactCache) -> dict[str, list[dict[
         RecipeError: objectives that cannot teach so many classes, pairs that are not possible, or a choice without
             validation rows, all at once.
     """
-    waiting = [n for n in graph.named("steps/") if not cache.has(n.key)]
+    waiting = [n for n in (*graph.named("assist/"), *graph.named("steps/")) if not cache.has(n.key)]
     taps = any(_reads(o) for node in waiting for o in getattr(node.spec, "objectives", ()))
     chooses = any(step.chooses() for step in graph.recipe.steps)
     # Opening a source may read all of it: only where something depends on what it holds.
@@ -109,15 +110,30 @@ def _report(recipe: Recipe, shape: DataShape) -> TapReport:
 
     found = dry_run(recipe, shape)
     student = found["student"][1]
-    if "teacher" not in found:
-        return TapReport(student, None, [])
-    teacher = found["teacher"][1]
-    report = TapReport(student, teacher, auto_pairs(student, teacher))
+    teacher = found["teacher"][1] if "teacher" in found else None
+    report = TapReport(student, teacher, [] if teacher is None else auto_pairs(student, teacher))
+    theirs = teacher
     for i, step in enumerate(recipe.steps):
-        for j, objective in enumerate(step.terms()):
-            if _reads(objective):
-                _add_term(report, objective, f"steps[{i}].objectives[{j}]", student, teacher)
+        taught = step.teaches()
+        reading = [(j, o) for j, o in enumerate(step.terms()) if _reads(o)] if theirs is not None else []
+        ours = (
+            _places(taught, shape, "student") if reading and taught is not None else student
+        )  # an assistant learns here
+        for j, objective in reading:
+            _add_term(report, objective, f"steps[{i}].objectives[{j}]", ours, theirs or [])
+        theirs = theirs if taught is None else _places(taught, shape, "teacher")
     return report
+
+
+def _places(spec: TeacherSpec, shape: DataShape, role: str) -> list[Place]:
+    """Return the places of an assistant, as it learns ("student") or as it teaches ("teacher")."""
+    import torch
+
+    from potstill.taps.places import ROWS, list_places
+
+    pixels = torch.zeros(ROWS, shape.io.channels, shape.io.height, shape.io.width)
+    labeller = spec.architecture(shape.io, shape.mean, shape.std)
+    return list_places(labeller.module, labeller.preprocess(pixels), role)
 
 
 def _add_term(report: TapReport, objective: Any, where: str, student: list[Place], teacher: list[Place]) -> None:

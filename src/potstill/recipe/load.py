@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import typing
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from potstill.core.errors import RecipeError, nearest
 from potstill.recipe.model import Recipe
 from potstill.recipe.positions import Document, parse
-from potstill.stages import StepJob
+from potstill.stages import StepJob, StepSpec
 
 _MAX_BYTES = 1_000_000
 
@@ -70,12 +72,30 @@ def check(recipe: Recipe, document: Document | None = None) -> None:
         for path, message in step.faults(job):
             whole = ("steps", i, *path)
             faults.append(f"{document.where(whole)} {_dotted(whole)}: {message}.")
+        job = replace(job, teacher=step.teaches() or job.teacher)
+        if step.teaches() is not None and not _learns(recipe.steps[i + 1 :]):
+            place = ("steps", i, "assistant")
+            faults.append(f"{document.where(place)} {_dotted(place)}: nothing learns from this assistant. Add a step after it "
+                          "that trains the student on its labels or features, such as {kind: distill, objectives: [{kind: "
+                          "soft-label}]}.")  # fmt: skip
     if recipe.features.mode == "stored" and not any(o.needs().taps for step in recipe.steps for o in step.terms()):
         where = document.where(("features", "mode"))
         faults.append(f"{where} features.mode: must be live where no objective reads features; got 'stored'. Nothing would "
                       "be stored. Add an objective on features, or leave this out.")  # fmt: skip
+    if recipe.features.mode == "stored" and any(step.teaches() is not None for step in recipe.steps):
+        where = document.where(("features", "mode"))
+        faults.append(f"{where} features.mode: must be live where an assistant teaches; got 'stored', which keeps the features "
+                      "of the recipe's own teacher. Leave this out.")  # fmt: skip
     if faults:
         raise RecipeError(faults)
+
+
+def _learns(steps: Sequence[StepSpec]) -> bool:
+    """Return whether one of the steps up to the next assistant, that one included, reads its teacher, and a student comes."""
+    last = next((i for i, step in enumerate(steps) if step.teaches() is not None), len(steps) - 1)
+    return any(
+        step.reads_teacher() or any(o.needs().taps is not None for o in step.terms()) for step in steps[: last + 1]
+    )
 
 
 def faults_of(error: ValidationError, document: Document) -> list[str]:

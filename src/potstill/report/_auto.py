@@ -22,6 +22,9 @@ def sentence(results: dict[str, Any]) -> str:
             f"Losses named by rules trained the first {span} steps on the same labels, and the best on validation rows "
         )
         tried += "went on."
+    failed = sum(e["choice"]["student"] is None for e in seeds)
+    if failed:
+        tried += f" In {failed} of {len(seeds)} seed{'s' if len(seeds) != 1 else ''} none of them could be trained to its end."
     return (
         f"{tried} The finished student is kept only where it is judged better than the finished control hard-label, by "
         f"{seeds[0]['choice']['validation_rows']:,} validation rows{_prior(seeds)}: so in {len(kept)} of {len(seeds)} "
@@ -50,7 +53,9 @@ def rows(results: dict[str, Any]) -> list[dict[str, str]]:
         choice = entry["choice"]
         for arm, name in (("student", "student, finished"), ("control", "hard-label, finished")):
             outcome = "kept as the student" if choice["chosen"] == arm else "not kept"
-            out.append(_row(entry["seed"], name, "", entry["steps"], choice[arm], outcome))
+            failed = choice[arm] is None
+            steps, outcome = (0, "none could be trained to its end") if failed else (entry["steps"], outcome)
+            out.append(_row(entry["seed"], name, "", steps, choice[arm], outcome))
     return out
 
 

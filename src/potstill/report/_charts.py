@@ -81,9 +81,12 @@ class Axes:
     def dot(self, x: float, y: float, radius: float, colour: str, rest: str = "") -> None:
         self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" fill="{colour}"{rest}/>')
 
-    def y_ticks(self, *, percent: bool, num: int = 5) -> None:
-        """Draw the grid's rows; makes room for their labels, so it comes before anything else."""
-        named = [(tick, label(tick, percent)) for tick in ticks(*self.y, num=num)]
+    def y_ticks(self, *, percent: bool, num: int = 5, log: bool = False) -> None:
+        """Draw the grid's rows; makes room for their labels, so it comes before anything else. With `log`, y is log10."""
+        if log:
+            named = [(math.log10(value), label(value)) for value in decades(*self.y)]
+        else:
+            named = [(tick, label(tick, percent)) for tick in ticks(*self.y, num=num)]
         self.left = 12 + room([words for _, words in named])
         for tick, words in named:
             y = self.sy(tick)
@@ -141,6 +144,16 @@ def ticks(low: float, high: float, num: int = 5, whole: bool = False) -> list[fl
     return [round(i * step, 12) + 0.0 for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def decades(low: float, high: float) -> list[float]:
+    """Return seven round numbers at most between 10^low and 10^high: powers of ten, with twos and fives where these are few."""
+    first, last = math.floor(low), math.ceil(high)
+    for parts in ((1, 2, 5), (1,)):
+        found = [p * 10.0**e for e in range(first, last + 1) for p in parts if low <= math.log10(p * 10.0**e) <= high]
+        if len(found) <= 7:
+            return found
+    return found[:: math.ceil(len(found) / 7)]
+
+
 def label(value: float, percent: bool = False) -> str:
     """Return a tick's text."""
     return typeset(f"{value * 100:.4g} %" if percent else number(value, 4))
@@ -163,7 +176,13 @@ def legend(named: Mapping[str, str]) -> str:
 
 
 def lines(
-    title: str, series: Sequence[Line], *, percent: bool = False, from_zero: bool = False, settled: bool = False
+    title: str,
+    series: Sequence[Line],
+    *,
+    percent: bool = False,
+    from_zero: bool = False,
+    settled: bool = False,
+    log: bool = False,
 ) -> str:
     """Return a line chart over epochs with its legend; an empty string without points.
 
@@ -174,8 +193,11 @@ def lines(
         from_zero: y begins at 0.
         settled: y begins at the lowest point of the last three quarters, so that the end can be told apart; what lies
             below is cut off.
+        log: y grows by factors; what is not above 0 is left out.
     """
-    kept = [(line, [p for p in line.points if math.isfinite(p[1])]) for line in series]
+    kept = [(line, [p for p in line.points if math.isfinite(p[1]) and (p[1] > 0 or not log)]) for line in series]
+    if log:
+        kept, from_zero = [(line, [(x, math.log10(y)) for x, y in some]) for line, some in kept], False
     points = [p for _, some in kept for p in some]
     if not points:
         return ""
@@ -186,7 +208,7 @@ def lines(
     axes = Axes(
         title, (min(0.0, *(x for x, _ in points)), max(last, 1e-9)), (low if from_zero else low - pad, high + pad)
     )
-    axes.y_ticks(percent=percent)
+    axes.y_ticks(percent=percent, log=log)
     axes.x_ticks("epoch", whole=True)
     drawn = []
     for line, some in reversed(kept):

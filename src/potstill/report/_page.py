@@ -43,6 +43,7 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         many_seeds=len(_first(results.get("arms")).get("seeds") or []) > 1,
         steps=_steps(results),
         taps=_taps(results),
+        assistants=_assistants(results),
         auto=auto.sentence(results),
         tried=auto.rows(results),
         curves=_curves(results),
@@ -140,6 +141,9 @@ def _spread_chart(results: dict[str, Any]) -> str:
     theirs = (results.get("teacher") or {}).get("accuracy")
     if theirs:
         rows.append(charts.Interval("teacher", theirs["value"], theirs["low"], theirs["high"], [], charts.TEACHER))
+    for assistant in results.get("assistants") or []:
+        found = assistant["accuracy"]
+        rows.append(charts.Interval(assistant["name"], found["value"], found["low"], found["high"], [], charts.TEACHER))
     for arm, colour in zip(results.get("arms") or [], cycle(charts.SERIES), strict=False):
         found = arm["accuracy"]
         rows.append(charts.Interval(arm["name"], found["value"], found["low"], found["high"], arm["per_seed"], colour))
@@ -153,34 +157,53 @@ def _taps(results: dict[str, Any]) -> str:
     return f"Features compared, student ↔ teacher. {'; '.join(found)}." if found else ""
 
 
+def _assistants(results: dict[str, Any]) -> str:
+    """Return who taught the student in the teacher's place; nothing where the teacher itself did."""
+    found = [f"{a['name']} ({a['model']['name']}, {a['steps']:,} steps)" for a in results.get("assistants") or []]
+    if not found:
+        return ""
+    return f"The student learnt from {', which learnt from '.join(reversed(found))}, which learnt from the teacher."
+
+
 def _steps(results: dict[str, Any]) -> str:
     arms = results.get("arms") or []
     found = {a["steps"] for a in arms}
     if not found:
         return ""
+    log, _ = _student_log(results)
+    epoch = f" An epoch is {log[-1]['step'] / log[-1]['epoch']:,.0f} of them." if log and log[-1]["epoch"] else ""
     if len(found) == 1:
-        return (
-            f"{'Each of the arms' if len(arms) > 1 else 'The student'} was trained for {found.pop():,} optimiser steps."
-        )
-    return "Optimiser steps: " + ", ".join(f"{a['name']} {a['steps']:,}" for a in arms) + "."
+        who = "Each of the arms" if len(arms) > 1 else "The student"
+        return f"{who} was trained for {found.pop():,} optimiser steps.{epoch}"
+    return "Optimiser steps: " + ", ".join(f"{a['name']} {a['steps']:,}" for a in arms) + f".{epoch}"
 
 
 def _curves(results: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return (heading, chart) pairs of what training logged; a weight or temperature that never changes has none."""
+    """Return (heading, chart) pairs of what training logged. One term alone has neither weight nor share worth a chart,
+    unless its weight changes; nor has a temperature that never does."""
     log, names = _student_log(results)
     rows = ((results.get("data") or {}).get("rows") or {}).get("validation")
     out = [(f"Validation accuracy, {rows:,} rows" if rows else "Validation accuracy", _validation_chart(results))]
     place = "weights" if _taps(results) else "logits"
     of_one = f"student, seed {next(iter((results.get('curves') or {}).get('student') or {}), '')}"
     for field, heading in (("loss", "Loss of each term"), ("weight", "Weight of each term"),
-                           ("temperature", "Temperature"), ("share", f"Share of the gradient at the {place}")):  # fmt: skip
+                           ("factor", "Factor on each weight, by balance"), ("temperature", "Temperature"),
+                           ("share", f"Share of the gradient at the {place}")):  # fmt: skip
         series = [charts.Line(n, _field(log, n, field), c) for n, c in zip(names, cycle(charts.SERIES), strict=False)]
-        if field in ("loss", "share") or any(len({y for _, y in line.points}) > 1 for line in series):
-            chart = charts.lines(heading, series, percent=field == "share", from_zero=True)
-            out.append((f"{heading}, {of_one}", chart))
+        changes = any(len({y for _, y in line.points}) > 1 for line in series)
+        if field == "loss" or changes or (len(names) > 1 and field != "temperature"):
+            wide = field == "factor" or (field in ("loss", "weight") and _far_apart(series))
+            chart = charts.lines(heading, series, percent=field == "share", from_zero=True, log=wide)
+            out.append((f"{heading}, {of_one}{', log scale' if wide else ''}", chart))
     rate = charts.Line("learning rate", [(r["epoch"], r["learning_rate"]) for r in log], charts.SERIES[0])
     out.append((f"Learning rate, {of_one}", charts.lines("learning rate", [rate], from_zero=True)))
     return [(heading, chart) for heading, chart in out if chart]
+
+
+def _far_apart(series: Sequence[charts.Line]) -> bool:
+    """Return whether one of several lines would lie flat on the axis of another: typical values 20 times apart or more."""
+    middle = [sorted(y for _, y in line.points)[len(line.points) // 2] for line in series if line.points]
+    return len(middle) > 1 and min(middle) > 0 and max(middle) >= 20 * min(middle)
 
 
 def _validation_chart(results: dict[str, Any]) -> str:

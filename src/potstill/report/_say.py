@@ -122,10 +122,10 @@ def _of_gain(results: dict[str, Any]) -> str:
     seeds = results.get("auto") or []
     alone = [entry["seed"] for entry in seeds if entry["choice"]["chosen"] == "control"]
     if alone and len(alone) == len(seeds):
-        return (
-            "The loss that was chosen did not beat training without a teacher on the validation rows, so the student is the "
-            "one trained alone, and its gain over that control is 0 by construction."
-        )
+        why = "The loss that was chosen did not beat training without a teacher on the validation rows"
+        if all(entry["choice"]["student"] is None for entry in seeds):
+            why = "None of the losses that were tried could be trained to its end"
+        return f"{why}, so the student is the one trained alone, and its gain over that control is 0 by construction."
     text = _in_words(results, gain)
     if alone:
         text += f" In {len(alone)} of {len(seeds)} seeds the student is that control, with a gain of 0 by construction."
@@ -155,7 +155,7 @@ def _in_words(results: dict[str, Any], gain: dict[str, Any]) -> str:
 
 
 def rows(results: dict[str, Any]) -> list[dict[str, str]]:
-    """Return the verdict table: one row each for teacher, student and controls; every value is text."""
+    """Return the verdict table: one row each for teacher, assistants, student and controls; every value is text."""
     models = results.get("models") or {}
     teacher, student = models.get("teacher") or {}, models.get("student") or {}
     artifact: dict[str, Any] = next(iter(results.get("artifacts") or []), {})
@@ -166,6 +166,9 @@ def rows(results: dict[str, Any]) -> list[dict[str, str]]:
         out.append(
             _row("teacher", teacher.get("name") or "", results["teacher"].get("accuracy"), teacher, latency, None)
         )
+    for assistant in results.get("assistants") or []:
+        model = assistant["model"]
+        out.append(_row(assistant["name"], model.get("name") or "", assistant["accuracy"], model, None, None))
     for arm in results.get("arms") or []:
         seeds = f"{len(arm['seeds'])} seed{'s' if len(arm['seeds']) != 1 else ''}"
         if arm["control"]:

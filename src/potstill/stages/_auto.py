@@ -30,12 +30,15 @@ _JUDGED = 5000
 def distil(stage: Any, context: StageContext) -> dict[str, Any]:
     """Run an AutoDistillStage: choose among candidates, train the winner to the end, and leave it.
 
+    Where the winner's loss stops being finite on the way, the next best of the race goes on in its place. Where none is left,
+    the student stays as it was, and the fact "untrained" says why: the last choice then keeps the control.
+
     Raises:
         DataError: no validation row has a label.
     """
     from potstill.models.tools.profile import profile
-    from potstill.train.loop import Trainer
-    from potstill.train.race import enter, winner
+    from potstill.train.race import enter, finish, ranked
+    from potstill.train.world import World
 
     dataset = Dataset.open(context.inputs["data"])
     num_rows = _validation_rows(dataset)
@@ -55,33 +58,56 @@ def distil(stage: Any, context: StageContext) -> dict[str, Any]:
     undecided = no_race(num_steps, num, num_rows)
     steps = 0 if undecided else first_part(num_steps, num)
     entries = [enter(fit(i, stage.new_student(context, dataset)), steps) for i in range(num)] if steps else []
-    best, by = winner(entries) if steps else (0, f"first of the rules: {undecided}")
-    new = stage.new_student(context, dataset)
-    whole = fit(best, new)
-    trainer = Trainer(whole)
-    facts = trainer.run()
+    order, by = ranked(entries) if steps else (list(range(num)), f"first of the rules: {undecided}")
+    ended: dict[int, dict[str, Any]] = {}
+    for index in order:
+        new = stage.new_student(context, dataset)
+        ended[index] = finish(fit(index, new))
+        if ended[index]["failed"] is None:
+            break
+    best = next((i for i, e in ended.items() if e["failed"] is None), None)
+    late = {i: e for i, e in ended.items() if i != best}
+    tried = [{**(entries[i] if steps else _BLANK), **late.get(i, {})} for i in range(num)]
+    if best is None:
+        new = stage.new_student(context, dataset)
     race = {
         "known": asdict(known),
-        "candidates": [
-            _entry(rule, entries[i] if steps else None, i == best) for i, rule in enumerate(picked.candidates)
-        ],
+        "candidates": [_entry(rule, tried[i], i == best) for i, rule in enumerate(picked.candidates)],
         "left_out": picked.left_out,
         "validation_rows": num_rows,
         "first_part": steps,
-        "extra_steps": sum(e["steps"] for i, e in enumerate(entries) if i != best),
-        "decided_by": by,
+        "extra_steps": sum(e["steps"] for i, e in enumerate(tried) if i != best),
+        "decided_by": by if best is None or len(ended) == 1 else "next best of those whose loss stayed finite",
     }
+    facts = {"steps": 0, "seconds": 0.0} if best is None else ended[best]["facts"]
     out: dict[str, Any] = stage.leave(context, dataset, new, facts)
-    if trainer.world.rank == 0:
-        atomic.write_bytes(context.work / "log.jsonl", (whole.work / "log.jsonl").read_bytes())
-        shutil.rmtree(context.work / "race")
-    return {**out, "race": race}
+    if World().rank == 0:
+        _keep_log(context, order[0] if best is None and order else best)
+    untrained = {"untrained": _why_none(race["candidates"])} if best is None else {}
+    return {**out, **untrained, "race": race}
 
 
-def _entry(rule: Rule, found: dict[str, Any] | None, won: bool) -> dict[str, Any]:
-    blank = {"steps": 0, "score": None, "nll": None, "failed": None}
+_BLANK = {"steps": 0, "score": None, "nll": None, "failed": None}
+
+
+def _entry(rule: Rule, found: dict[str, Any], won: bool) -> dict[str, Any]:
     objectives = [o.model_dump(mode="json") for o in rule.objectives]
-    return {"name": rule.name, "why": rule.why, "objectives": objectives, **(found or blank), "won": won}
+    seen = {k: found[k] for k in _BLANK}
+    return {"name": rule.name, "why": rule.why, "objectives": objectives, **seen, "won": won}
+
+
+def _why_none(candidates: list[dict[str, Any]]) -> str:
+    if not candidates:
+        return "no loss that the rules named suits this task and its labels"
+    return "; ".join(f"{c['name']}: {c['failed']}" for c in candidates)
+
+
+def _keep_log(context: StageContext, index: int | None) -> None:
+    """Move a candidate's log to where a student's lies, empty where there is none, and forget the race."""
+    source, folder = context.work / f"race/{index}/log.jsonl", context.work / "race"
+    atomic.write_bytes(context.work / "log.jsonl", source.read_bytes() if source.exists() else b"")
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _validation_rows(dataset: Dataset) -> int:

@@ -122,8 +122,13 @@ class StepSpec(Spec, ABC):
         return self
 
     def reads_teacher(self) -> bool:
-        """Return whether the student of this step learns from the teacher's outputs."""
+        """Return whether what this step trains learns from the teacher's outputs."""
         return False
+
+    def teaches(self) -> TeacherSpec | None:
+        """Return how the model that this step leaves is loaded as a teacher, where it trains an assistant, which teaches the
+        steps after it in the teacher's place; None where it trains the student."""
+        return None
 
     def chooses(self) -> bool:
         """Return whether the student is kept only where it beats the hard-label control on the validation rows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from potstill.data.dataset import Dataset, Split
 from potstill.models import ModelIO
 from potstill.teachers import Labeller
 
+GATE_ROWS = 1000
 MICRO_BATCH = 64
 """Rows that a teacher always sees at once; part of what its outputs are."""
 
@@ -64,6 +66,20 @@ def labelled_sample(dataset: Dataset, num: int, seed: int) -> tuple[Split, NDArr
     split = validation if len(validation) >= 30 else dataset.splits["train"]
     rows = labelled_rows(split)
     return split, np.sort(rows[rng.permutation(seed, 0, len(rows))[:num]])
+
+
+def gate(dataset: Dataset, labeller: Labeller, seed: int, foreign: bool) -> dict[str, Any]:
+    """Return what the gate says of a teacher on labelled rows.
+
+    Raises:
+        TeacherError: it does not know the task.
+    """
+    split, rows = labelled_sample(dataset, GATE_ROWS, seed)
+    pixels, labels = gather(split, rows)
+    # Imported by name: its source counts only for stages that say they use it.
+    run_gate = import_module("potstill.teachers.gate").run_gate
+    out: dict[str, Any] = run_gate(labeller, pixels, labels, dataset.classes, foreign=foreign).as_dict()
+    return out
 
 
 def gather(split: Split, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:

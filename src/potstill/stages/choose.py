@@ -14,7 +14,7 @@ from potstill.stages._parts import labelled_rows, set_threads
 from potstill.tasks import AnyTask
 from potstill.train.last_choice import Judged, judge
 
-_OF_THE_RACE = ("race",)
+_OF_THE_RACE = ("race", "untrained")
 """Facts that stay with the student's own training."""
 
 
@@ -34,19 +34,31 @@ class ChooseStage(StageSpec):
 
         set_threads(context.options.threads)
         dataset = Dataset.open(context.inputs["data"])
+        untrained = manifest(context.inputs["student"])["facts"].get("untrained")
+        choice = self._judge(context, dataset) if untrained is None else self._without(context, dataset, untrained)
+        for name in ("student.safetensors", "student.json"):
+            atomic.write_bytes(context.work / name, (context.inputs[choice["chosen"]] / name).read_bytes())
+        facts = manifest(context.inputs[choice["chosen"]])["facts"]
+        return {**{k: v for k, v in facts.items() if k not in _OF_THE_RACE}, "choice": choice}
+
+    def _judge(self, context: StageContext, dataset: Any) -> dict[str, Any]:
         validation = dataset.splits["validation"]
         correct = {arm: self._correct(context.inputs[arm], validation) for arm in ("student", "control")}
         train, gate = dataset.splits["train"], manifest(context.inputs["teacher"])["facts"]["gate"]
         labelled = len(labelled_rows(train)) / len(train)
         judged = judge(correct["student"], correct["control"], labelled, float(gate["accuracy"]))
-        for name in ("student.safetensors", "student.json"):
-            atomic.write_bytes(context.work / name, (context.inputs[judged.chosen] / name).read_bytes())
-        facts = manifest(context.inputs[judged.chosen])["facts"]
-        choice = {
+        return {
             "chosen": judged.chosen, "why": self._why(judged), "student": judged.student, "control": judged.control,
             "expected": judged.expected, "gain": judged.gain, "validation_rows": judged.rows,
         }  # fmt: skip
-        return {**{k: v for k, v in facts.items() if k not in _OF_THE_RACE}, "choice": choice}
+
+    def _without(self, context: StageContext, dataset: Any, untrained: str) -> dict[str, Any]:
+        """Return the choice where there is no trained student to choose."""
+        correct = self._correct(context.inputs["control"], dataset.splits["validation"])
+        return {
+            "chosen": "control", "why": f"no candidate could be trained to its end ({untrained}), so the control is kept",
+            "student": None, "control": float(correct.mean()), "expected": 0.0, "gain": 0.0, "validation_rows": len(correct),
+        }  # fmt: skip
 
     def _why(self, judged: Judged) -> str:
         text = (

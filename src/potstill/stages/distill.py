@@ -16,15 +16,15 @@ from potstill.core.errors import StoreError
 from potstill.data.augment import AnyAugment
 from potstill.labels.spec import LabelsSpec
 from potstill.labels.suits import codec_faults
-from potstill.models import AnyModel
-from potstill.objectives import AnyObjective, ObjectiveSpec
+from potstill.models import AnyModel, ModelSpec
+from potstill.objectives import AnyObjective, BalanceSpec, ObjectiveSpec
 from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext, StageSpec, StepJob, StepSpec, registry, steps
 from potstill.stages._controls import objectives_of
-from potstill.stages._parts import MICRO_BATCH, data_io, label_batches, labelled_rows, set_threads
+from potstill.stages._parts import MICRO_BATCH, data_io, gate, label_batches, labelled_rows, set_threads
 from potstill.taps import TapPair, Taps
 from potstill.tasks import AnyTask
-from potstill.teachers import AnyTeacher
+from potstill.teachers import AnyTeacher, TeacherSpec
 from potstill.teachers import registry as teachers
 
 _FEATURES = "features:"
@@ -65,8 +65,8 @@ class StudentStage(StageSpec):
     def fit(
         self, context: StageContext, dataset: Any, new: Any, objectives: Sequence[ObjectiveSpec], **reads: Any
     ) -> Any:
-        """Return the training of a module that `new_student` gave, on these objectives; `reads` are the Fit's rows, store
-        and teacher."""
+        """Return the training of a module that `new_student` gave, on these objectives; `reads` are the Fit's rows, store,
+        teacher and shares."""
         from potstill.train.loop import Fit
         from potstill.train.world import World
 
@@ -137,14 +137,13 @@ class StudentStage(StageSpec):
         return store
 
 
-@registry.register
-class DistillStage(StudentStage):
-    """Data, labels and perhaps an earlier student -> a trained student."""
+class StatedStage(StudentStage):
+    """A training on objectives that are stated."""
 
-    requires: ClassVar[tuple[str, ...]] = ("data", "labels?", "teacher?", "features?", "student?")
-    kind: Literal["distill"] = "distill"
     objectives: tuple[AnyObjective, ...]
     """Terms of the loss."""
+    balance: BalanceSpec | None = None
+    """Shares of the gradient that the terms keep; None leaves the weights as they are."""
     rows: Literal["all", "labelled"] = "all"
     """Training rows that are visited."""
     live: LabelsSpec | None = None
@@ -155,7 +154,7 @@ class DistillStage(StudentStage):
     """Where objectives on features come by the teacher's; stored needs their taps by name."""
 
     @model_validator(mode="after")
-    def _by_name(self) -> DistillStage:
+    def _by_name(self) -> StatedStage:
         if self.features == "stored" and any(isinstance(o.needs().taps, str) for o in self.objectives):
             raise ValueError("stored features are read by name: resolve taps first")
         return self
@@ -166,7 +165,7 @@ class DistillStage(StudentStage):
             extra.add("teacher")
         if _reads_teacher(self.objectives):
             extra.add("teacher" if self.live is not None else "labels")
-        return ("data", "student", *sorted(extra))
+        return ("data", *(name for name in ("student",) if "student?" in self.requires), *sorted(extra))
 
     def run(self, context: StageContext) -> dict[str, Any]:
         from potstill.data.dataset import Dataset
@@ -177,6 +176,7 @@ class DistillStage(StudentStage):
         new = self.new_student(context, dataset)
         rows = labelled_rows(dataset.splits["train"]) if self.rows == "labelled" else None
         reads = {"rows": rows, "store": self._store(context, dataset), "teacher": self._inside(context, dataset)}
+        reads["shares"] = None if self.balance is None else self.balance.shares
         facts = Trainer(self.fit(context, dataset, new, self.objectives, **reads)).run()
         return self.leave(context, dataset, new, facts)
 
@@ -214,6 +214,43 @@ class DistillStage(StudentStage):
             output=labeller.output,
             micro_batch=MICRO_BATCH,
         )
+
+
+@registry.register
+class DistillStage(StatedStage):
+    """Data, labels and perhaps an earlier student -> a trained student."""
+
+    requires: ClassVar[tuple[str, ...]] = ("data", "labels?", "teacher?", "features?", "student?")
+    kind: Literal["distill"] = "distill"
+
+
+@registry.register
+class AssistStage(StatedStage):
+    """Data, labels and a teacher -> an assistant: a model trained like a student, which teaches in the teacher's place."""
+
+    requires: ClassVar[tuple[str, ...]] = ("data", "labels?", "teacher?")
+    provides: ClassVar[str] = "teacher"
+    kind: Literal["assist"] = "assist"
+
+    def uses(self) -> Iterator[str]:
+        yield "potstill.teachers.gate"
+
+    def run(self, context: StageContext) -> dict[str, Any]:
+        from potstill.data.dataset import Dataset
+        from potstill.train.world import World
+
+        facts = super().run(context)
+        if World().rank != 0:
+            return facts
+        dataset = Dataset.open(context.inputs["data"])
+        labeller = _loaded(self.student, self.training).load(context.work, data_io(dataset), dataset.mean, dataset.std)
+        return {**facts, "model": self.student.kind, "gate": gate(dataset, labeller, self.seed, foreign=False)}
+
+
+def _loaded(model: ModelSpec, training: TrainSpec) -> TeacherSpec:
+    """Return the teacher that loads what a training left, whatever it was trained on."""
+    found = teachers["train"](kind="train", model=model, training=training)  # type: ignore[call-arg]
+    return found
 
 
 @registry.register
@@ -270,9 +307,15 @@ class DistillStep(StepSpec):
     """Train the student on these objectives."""
 
     kind: Literal["distill"] = "distill"
+    assistant: AnyModel | None = None
+    """A model that this step trains in the student's place, and that teaches the steps after it in the teacher's place, its
+    features included: a teacher assistant (Mirzadeh et al. 2020, arXiv:1902.03393). It is trained once, with the recipe's
+    first seed, and its labels are kept once for all seeds. The student's steps and its controls do not count it."""
     objectives: Objectives = Field(examples=[[{"kind": "soft-label"}]])
     """Terms of the training loss, each with its weight; or auto: up to three candidates race over the first part of the
     training, and the student is kept only where it then beats the hard-label control on the validation rows."""
+    balance: BalanceSpec | None = None
+    """Shares of the gradient that the terms keep; nothing leaves the weights as they are."""
     training: TrainSpec = Field(default_factory=TrainSpec)
     """Lengths, optimiser, learning rate; the same for every control."""
 
@@ -293,9 +336,12 @@ class DistillStep(StepSpec):
         ]
         return self.model_copy(update={"objectives": tuple(named)}) if named else self
 
+    def teaches(self) -> TeacherSpec | None:
+        return None if self.assistant is None else _loaded(self.assistant, self.training)
+
     def stage(self, job: StepJob) -> StageSpec:
         common: dict[str, Any] = {
-            "task": job.task, "student": job.student, "training": self.training, "augment": job.augment,
+            "task": job.task, "student": self.assistant or job.student, "training": self.training, "augment": job.augment,
             "seed": job.seed, "augment_seed": job.augment_seed,
         }  # fmt: skip
         if job.control is None and self.chooses():
@@ -306,9 +352,10 @@ class DistillStep(StepSpec):
         reads_teacher, reads_taps = _reads_teacher(objectives), _reads_taps(objectives)
         stored = reads_taps and job.features.mode == "stored"
         live = job.labels if reads_teacher and job.labels.mode == "live" else None
-        return DistillStage(
+        return (DistillStage if self.assistant is None else AssistStage)(
             **common,
             objectives=objectives,
+            balance=self.balance if job.control is None else None,
             rows="all" if reads_teacher or reads_taps else "labelled",
             num_views=job.labels.views if reads_teacher or stored else None,
             live=live,
@@ -317,9 +364,16 @@ class DistillStep(StepSpec):
         )
 
     def faults(self, job: StepJob) -> list[tuple[tuple[str | int, ...], str]]:
+        if self.chooses() and self.assistant is not None:
+            return [
+                (("objectives",), "auto chooses for a student, by its control; an assistant has none. State objectives")
+            ]
         if self.chooses():
-            return [(("objectives",), text) for text in _auto_faults(job)]
+            balanced = [(("balance",), "needs objectives that are stated; got auto")] if self.balance else []
+            return [*((("objectives",), text) for text in _auto_faults(job)), *balanced]
         out: list[tuple[tuple[str | int, ...], str]] = []
+        if self.balance is not None:
+            out += [(("balance", "shares"), text) for text in self.balance.faults(self.terms())]
         for i, objective in enumerate(self.terms()):
             if objective.needs().taps is not None and not job.teacher.tappable:
                 allowed = ", ".join(kind for kind, spec in teachers.items() if spec.tappable)

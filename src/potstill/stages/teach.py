@@ -9,11 +9,9 @@ from typing import Any, ClassVar, Literal
 
 from potstill.data.augment import AnyAugment
 from potstill.stages._base import StageContext, StageSpec, registry
-from potstill.stages._parts import data_io, gather, labelled_sample, set_threads
+from potstill.stages._parts import data_io, gate, set_threads
 from potstill.tasks import AnyTask
 from potstill.teachers import AnyTeacher, Labeller, TeacherContext, TeacherSpec
-
-GATE_ROWS = 1000
 
 
 @registry.register
@@ -61,18 +59,10 @@ class TeachStage(StageSpec):
             "kind": self.teacher.kind,
             "output": labeller.output,
             "saw_hidden_labels": self.teacher.saw_hidden_labels() if _hides_labels(dataset) else False,
-            "gate": self._gate(dataset, labeller),
+            "gate": gate(dataset, labeller, self.seed, self.teacher.foreign()),
             "profile": _profile(self.teacher, labeller, dataset),
             **facts,
         }
-
-    def _gate(self, dataset: Any, labeller: Labeller) -> dict[str, Any]:
-        gate = import_module("potstill.teachers.gate")
-        split, rows = labelled_sample(dataset, GATE_ROWS, self.seed)
-        pixels, labels = gather(split, rows)
-        report = gate.run_gate(labeller, pixels, labels, dataset.classes, foreign=self.teacher.foreign())
-        out: dict[str, Any] = report.as_dict()
-        return out
 
 
 def _no_fit(*_: object) -> None:

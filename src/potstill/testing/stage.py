@@ -52,7 +52,8 @@ def check_step(spec: StepSpec) -> None:
             stage, again = spec.stage(_job(seed, control)), spec.stage(_job(seed, control))
             claims.that(stage == again, "must give the same stage for the same arm and seed", control=control)
             check_stage(stage)
-            claims.that(stage.provides == "student", "must leave a student", provides=stage.provides)
+            left = "student" if spec.teaches() is None else "teacher"
+            claims.that(stage.provides == left, f"must leave a {left}", provides=stage.provides)
             for name in ("training", "student", "augment"):
                 ours, theirs = (getattr(s, name, None) for s in (plain, stage))
                 claims.that(

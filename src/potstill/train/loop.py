@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,16 +25,17 @@ from potstill.objectives import LossInputs, ObjectiveSpec
 from potstill.schedules.training import TrainSpec
 from potstill.tasks import TaskSpec
 from potstill.train import checkpoint
+from potstill.train.balance import EVERY as BALANCE_EVERY
 from potstill.train.features import Features, TeacherInside
 from potstill.train.interrupt import Interruption
 from potstill.train.logs import Log
 from potstill.train.optim import build_optimizer, learning_rate, set_learning_rate
 from potstill.train.order import Order
-from potstill.train.terms import IMBALANCE, Terms, check_first_batch
+from potstill.train.terms import IMBALANCE, Terms, check_first_batch, shares_of
 from potstill.train.world import World
 
 SHARE_EVERY = 200
-"""Steps between two readings of the gradient shares."""
+"""Steps between two readings of the gradient shares, where nothing balances them."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Fit:
     store: RowReader | None = None
     teacher: TeacherInside | None = None
     """Where objectives read taps: gives the teacher's features of each batch that the student sees."""
+    shares: Mapping[str, float] | None = None
+    """Of the gradient, by the names of the terms, that balance keeps; None: weights as they are."""
     reveal: bool = False
     """Use labels that are hidden from students (a teacher that may see them)."""
     checkpoint_every_s: float = 20.0
@@ -97,7 +100,8 @@ class Trainer:
         self.world = World(fit.device)
         self.module = fit.module.to(self.world.device)
         self.preprocess = fit.preprocess.to(self.world.device)
-        self.terms = Terms(fit.objectives, self.world)
+        self.terms = Terms(fit.objectives, self.world, fit.shares)
+        self.look_every = SHARE_EVERY if fit.shares is None else BALANCE_EVERY
         self.features = Features(
             dict(zip(self.terms.names, fit.objectives, strict=True)), self.module, self.preprocess, fit.teacher,
             self._sample(), fit.seed,
@@ -196,7 +200,7 @@ class Trainer:
             logits = self.module(self.preprocess(pixels))
         inputs.logits_BK = logits.float()
         total, terms = self.terms.loss(inputs, self.features.views(inputs, pixels, *seen))
-        if step % SHARE_EVERY == 0:
+        if step % self.look_every == 0:
             self._look(step, total, terms, inputs.logits_BK)
         if not math.isfinite(float(total.detach())):
             values = {name: float(term.detach()) for name, term in terms.items()}
@@ -223,8 +227,8 @@ class Trainer:
         return torch.autocast(self.world.device.type, torch.bfloat16)
 
     def _look(self, step: int, total: Tensor, terms: dict[str, Tensor], logits: Tensor) -> None:
-        """Check the first batch, and read each term's share of the gradient: at the logits, or at the student's weights
-        where a term reads its features."""
+        """Check the first batch, read each term's share of the gradient (at the logits, or at the student's weights where a
+        term reads its features), and balance the terms from the next step on."""
         at, place = [logits], "logits"
         if self.features:
             at, place = [p for p in self.module.parameters() if p.requires_grad], "weights"
@@ -232,7 +236,11 @@ class Trainer:
             check_first_batch(terms, total, at, place, self.terms.warms_up, {"rows": len(logits)})
         if len(terms) == 1:
             return
-        shares = self.state.shares = self.terms.shares(terms, at)
+        norms = self.terms.norms(terms, at, parts=not self.features)
+        shares = self.state.shares = shares_of(norms)
+        if self.terms.balance is not None:
+            self.terms.balance.update(norms)
+            return
         active = [s for s in shares.values() if s > 0]
         if active and max(active) > IMBALANCE * min(active) and self.world.rank == 0 and not self.warned:
             self.warned = True  # once: the log has every reading
@@ -313,6 +321,8 @@ class Trainer:
             "terms": self.terms.state(),
             "adapters": checkpoint.module_state(self.features.adapters),
         }
+        if self.terms.balance is not None:
+            groups["balance"] = self.terms.balance.state()
         if self.ema is not None:
             groups["ema"] = self.ema
         if self.best is not None:
@@ -344,6 +354,8 @@ class Trainer:
         self.features.adapters.load_state_dict(groups.get("adapters", {}))
         checkpoint.load_optimizer(self.optimizer, groups.get("optimizer", {}))
         self.terms.restore(groups["terms"])
+        if self.terms.balance is not None:
+            self.terms.balance.restore(groups["balance"])
         if self.ema is not None:
             self.ema = groups["ema"]
         self.best = groups.get("best")

@@ -12,7 +12,7 @@ from potstill.core.errors import TrainingError
 from potstill.train.loop import Fit, Trainer
 from potstill.train.world import World
 
-_SCORE = "score.json"
+_SCORE, _FAILED = "score.json", "failed.json"
 
 
 def enter(fit: Fit, steps: int) -> dict[str, Any]:
@@ -47,19 +47,38 @@ def _first(fit: Fit, steps: int, alone: bool) -> dict[str, Any]:
     return {"steps": trainer.state.step, "score": score, "nll": nll, "failed": None}
 
 
-def winner(entries: Sequence[dict[str, Any]]) -> tuple[int, str]:
-    """Return (position of the best, by what it was the best): score, then cross-entropy, then the first.
-
-    Raises:
-        TrainingError: all failed.
-    """
+def ranked(entries: Sequence[dict[str, Any]]) -> tuple[list[int], str]:
+    """Return (positions of those that have a score, the best first; by what that one is the best): score, then
+    cross-entropy, then place in the sequence. No position where all failed."""
     able = [i for i, e in enumerate(entries) if e["score"] is not None]
+    has_nll = all(entries[i]["nll"] is not None for i in able)
+    able.sort(key=lambda i: (-entries[i]["score"], entries[i]["nll"] if has_nll else 0.0, i))
     if not able:
-        raise TrainingError("; ".join(str(e["failed"]) for e in entries))
-    level = [i for i in able if entries[i]["score"] == max(entries[j]["score"] for j in able)]
-    if len(level) == 1:
-        return level[0], "validation score"
-    if any(entries[i]["nll"] is None for i in level):
-        return level[0], "order of the rules, the scores being equal"
-    best = min(level, key=lambda i: (entries[i]["nll"], i))
-    return best, "validation cross-entropy, the scores being equal"
+        return [], "no candidate finished its first part"
+    if len([i for i in able if entries[i]["score"] == entries[able[0]]["score"]]) == 1:
+        return able, "validation score"
+    by = "validation cross-entropy" if has_nll else "order of the rules"
+    return able, f"{by}, the scores being equal"
+
+
+def finish(fit: Fit) -> dict[str, Any]:
+    """Train to the end, from where `enter` left it if it did.
+
+    Returns:
+        {"steps", "facts" (the Trainer's; None where its loss is not finite), "failed" (then says why, else None)}; what
+        failed is not tried again.
+    """
+    world, path = World(fit.device), fit.work / _FAILED
+    if world.agree(path.exists()):
+        failed: dict[str, Any] = atomic.read_json(path)
+        return failed
+    trainer = Trainer(fit)
+    try:
+        facts = trainer.run()
+    except TrainingError as err:
+        if world.size > 1:  # the other processes would wait for this one
+            raise
+        failed = {"steps": trainer.state.step, "facts": None, "failed": str(err)}
+        atomic.write_json(path, failed)
+        return failed
+    return {"steps": facts["steps"], "facts": facts, "failed": None}

@@ -12,18 +12,13 @@ import torch
 from torch import Tensor
 
 from potstill.core.errors import TrainingError
-from potstill.objectives import LossInputs, ObjectiveSpec
+from potstill.objectives import LossInputs, ObjectiveSpec, name_terms
 from potstill.schedules import value_at
+from potstill.train.balance import Balance
 from potstill.train.world import World
 
 IMBALANCE = 10.0
 """A term whose gradient is this many times another's is worth a warning."""
-
-
-def name_terms(objectives: Sequence[ObjectiveSpec]) -> list[str]:
-    """Return a name for each term: its kind, numbered where a kind comes twice."""
-    kinds = [o.kind for o in objectives]
-    return [k if kinds.count(k) == 1 else f"{k}-{kinds[: i + 1].count(k)}" for i, k in enumerate(kinds)]
 
 
 class Terms:
@@ -32,11 +27,15 @@ class Terms:
     Args:
         objectives: at least one.
         world: the processes among which a batch is shared; every mean is over the whole batch.
+        shares: of the gradient, by the names of the terms, that factors on the weights keep; None: weights as they are.
     """
 
-    def __init__(self, objectives: Sequence[ObjectiveSpec], world: World) -> None:
+    def __init__(
+        self, objectives: Sequence[ObjectiveSpec], world: World, shares: Mapping[str, float] | None = None
+    ) -> None:
         self.objectives = list(objectives)
         self.names = name_terms(objectives)
+        self.balance = Balance(shares) if shares is not None else None
         self._world = world
         self._sums = {name: [0.0, 0.0] for name in self.names}  # of w l, and of w
 
@@ -52,6 +51,8 @@ class Terms:
         terms: dict[str, Tensor] = {}
         for name, objective in zip(self.names, self.objectives, strict=True):
             weight = value_at(objective.weight, x.progress)
+            if self.balance is not None:
+                weight *= self.balance.factors[name]
             seen = (views or {}).get(name, x)
             loss_B = objective.loss(seen)
             mask_B = objective.mask(seen)
@@ -65,20 +66,25 @@ class Terms:
         total = functools.reduce(operator.add, terms.values())
         return total, terms
 
-    def shares(self, terms: dict[str, Tensor], at: Sequence[Tensor]) -> dict[str, float]:
-        """Return each term's share of the gradient's L2 norm, [0, 1], adding up to 1.
+    def norms(self, terms: dict[str, Tensor], at: Sequence[Tensor], *, parts: bool) -> dict[str, float]:
+        """Return the L2 norm of each term's gradient over the whole batch, the same in every process.
 
         Args:
             terms: each weighted term.
             at: where the gradient is read: the logits; the student's weights where a term reads its features, since that
                 term's gradient does not pass the logits.
+            parts: each process has rows of its own in `at` (logits); otherwise the gradients of all add up (weights).
         """
         norms = {}
         for name, term in terms.items():
             gradients = torch.autograd.grad(term, at, retain_graph=True, materialize_grads=True)
-            norms[name] = math.hypot(*(float(g.norm()) for g in gradients))
-        total = sum(norms.values())
-        return {name: norm / total if total > 0 else 0.0 for name, norm in norms.items()}
+            if self._world.size == 1:
+                norms[name] = math.hypot(*(float(g.norm()) for g in gradients))
+                continue
+            flat = torch.cat([g.reshape(-1) for g in gradients])
+            square = self._world.sum(flat.square().sum()) if parts else self._world.sum(flat).square().sum()
+            norms[name] = math.sqrt(float(square))
+        return norms
 
     @property
     def warms_up(self) -> bool:
@@ -94,6 +100,7 @@ class Terms:
                 "loss": summed / max(num, 1.0),
                 "weight": value_at(objective.weight, progress),
                 **objective.readings(progress),
+                **({} if self.balance is None else {"factor": self.balance.factors[name]}),
                 "share": shares.get(name),
             }
             self._sums[name] = [0.0, 0.0]
@@ -106,6 +113,12 @@ class Terms:
     def restore(self, state: dict[str, Tensor]) -> None:
         """Put back what `state` gave."""
         self._sums = {name: state[name].tolist() for name in self.names}
+
+
+def shares_of(norms: Mapping[str, float]) -> dict[str, float]:
+    """Return each norm's share of their sum, [0, 1], adding up to 1; all 0 where they are."""
+    total = sum(norms.values())
+    return {name: norm / total if total > 0 else 0.0 for name, norm in norms.items()}
 
 
 def check_first_batch(

@@ -72,3 +72,15 @@ def test_the_verdict_says_where_the_student_is_the_control() -> None:
     assert "Distilling" not in none and none.endswith(
         "so the student is the one trained alone, and its gain over that control is 0 by construction."
     )
+
+
+def test_where_no_candidate_could_be_trained_it_is_said() -> None:
+    found: Any = chosen(["control", "control"])
+    found["auto"][0]["choice"]["student"] = None
+    assert "In 1 of 2 seeds none of them could be trained to its end." in auto.sentence(found)
+    rows = [(r["name"], r["steps"], r["score"], r["outcome"]) for r in auto.rows(found)[3:5]]
+    assert rows == [("student, finished", "0", "–", "none could be trained to its end"),
+                    ("hard-label, finished", "2,160", "91.7 %", "kept as the student")]  # fmt: skip
+    assert "did not beat training without a teacher" in say.sentence(found)
+    found["auto"][1]["choice"]["student"] = None
+    assert "None of the losses that were tried could be trained to its end, so the student is" in say.sentence(found)

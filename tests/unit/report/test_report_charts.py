@@ -188,3 +188,18 @@ def test_no_number_is_broken(chart: str) -> None:
         "heat": charts.heat("c", ["a"], [[3]]),
     }[chart]
     assert not re.search(r"nan|inf|None", made)
+
+
+def test_on_a_log_axis_equal_factors_are_equal_steps() -> None:
+    chart = charts.lines("loss", [charts.Line("a", [(1, 100.0), (2, 1.0), (3, 0.01), (4, 0.0)], "red")], log=True)
+    line = next(parsed(chart).iter("polyline"))
+    (_, y1), (_, y2), (_, y3) = [tuple(map(float, p.split(","))) for p in line.attrib["points"].split()]
+    assert y3 - y2 == pytest.approx(y2 - y1, abs=0.2) and y1 < y2, "0 has no place on it"
+    assert texts(chart)[:5] == ["0.01", "0.1", "1", "10", "100"]
+
+
+@given(st.floats(-12, 12), st.floats(0.01, 20))
+def test_decades_lie_within_and_are_few(low: float, span: float) -> None:
+    found = charts.decades(low, low + span)
+    assert len(found) <= 7 and found == sorted(found)
+    assert all(low <= math.log10(v) <= low + span for v in found) and (found or span < 0.4)

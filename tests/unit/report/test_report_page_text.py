@@ -275,3 +275,31 @@ def test_features_that_were_compared_are_named(tmp_path: Path) -> None:
     found["arms"][0]["taps"] = {"feature-l2": pairs}
     text = "".join(read(page(found, tmp_path, samples=False)).text)
     assert f"Features compared, student ↔ teacher. feature-l2: {HOSTILE} ↔ layer1, 4 ↔ layer2." in text
+
+
+def _headings(found: dict[str, Any], run: Path) -> list[str]:
+    return re.findall(r"<h3>(Loss|Weight of|Factor|Share)[^<]*?(, log scale)?</h3>", page(found, run, samples=False))
+
+
+def test_loss_weight_and_share_of_several_terms_are_drawn(tmp_path: Path) -> None:
+    found = results()
+    assert _headings(found, tmp_path) == [("Loss", ""), ("Weight of", ""), ("Share", "")]
+    for records in found["curves"]["student"].values():
+        for record in records:
+            record["terms"]["hard-label"] |= {"loss": 0.002, "weight": 3000.0, "factor": 0.01}
+            record["terms"]["soft-label"] |= {"factor": 1.0}
+    assert _headings(found, tmp_path) == [(n, ", log scale") for n in ("Loss", "Weight of", "Factor")] + [("Share", "")]
+
+
+def test_of_one_term_only_the_loss_is_drawn(tmp_path: Path) -> None:
+    found = results()
+    for records in found["curves"]["student"].values():
+        for record in records:
+            del record["terms"]["hard-label"]
+            record["terms"]["soft-label"]["share"] = None
+    assert _headings(found, tmp_path) == [("Loss", "")]
+
+
+def test_an_epoch_is_said_in_steps(tmp_path: Path) -> None:
+    text = "".join(read(page(results(), tmp_path, samples=False)).text)
+    assert "trained for 2,160 optimiser steps. An epoch is 36 of them." in text

@@ -128,7 +128,7 @@ def test_candidates_share_store_start_and_order(run: Any, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("potstill.train.race.Trainer", Seen)
     run("race")
-    assert len(fits) == 3 and len({fit.work for fit in fits}) == 3 and len(set(starts)) == 1
+    assert len(fits) == 3 + 1 and len({fit.work for fit in fits}) == 3 and len(set(starts)) == 1
     for name in ("store", "num_steps", "seed", "augment_seed", "training", "num_views", "rows", "augment"):
         first = getattr(fits[0], name)
         assert all(getattr(fit, name) is first or getattr(fit, name) == first for fit in fits), name

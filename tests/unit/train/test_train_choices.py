@@ -19,7 +19,7 @@ from potstill.core.errors import TrainingError
 from potstill.core.progress import Progress
 from potstill.data.augment.mixup import MixupSpec
 from potstill.models.torch_module import TorchModuleSpec
-from potstill.objectives import LossInputs
+from potstill.objectives import LossInputs, name_terms
 from potstill.objectives.hard_label import HardLabelSpec
 from potstill.objectives.hard_pseudo_label import HardPseudoLabelSpec
 from potstill.objectives.logit_mse import LogitMseSpec
@@ -33,7 +33,7 @@ from potstill.train import logs
 from potstill.train.loop import Trainer
 from potstill.train.optim import build_optimizer, learning_rate
 from potstill.train.order import Order, steps_per_pass
-from potstill.train.terms import Terms, name_terms
+from potstill.train.terms import Terms
 from potstill.train.world import World
 
 

@@ -13,7 +13,7 @@ from test_train_choices import breaking
 from potstill.core.errors import TrainingError
 from potstill.train import checkpoint, logs, race
 from potstill.train.loop import Trainer, predict
-from potstill.train.race import enter, winner
+from potstill.train.race import enter, finish, ranked
 
 
 @pytest.mark.parametrize("training", [{}, {"ema": 0.9, "keep": "best"}, {"patience": 2, "learning_rate": 0.5}])
@@ -55,23 +55,42 @@ def test_what_was_decided_is_read_and_not_trained_again(tmp_path: Path, monkeypa
 def test_a_candidate_whose_loss_is_not_finite_is_out_of_the_race(tmp_path: Path) -> None:
     entries = [enter(make_fit(tmp_path / "a", breaking(3)), 7), enter(make_fit(tmp_path / "b", RESTLESS), 7)]
     assert entries[0]["score"] is None and entries[0]["steps"] == 3 and "must stay finite" in entries[0]["failed"]
-    assert winner(entries) == (1, "validation score")
+    assert ranked(entries) == ([1], "validation score")
+    assert ranked(entries[:1]) == ranked([]) == ([], "no candidate finished its first part")
+
+
+def test_who_fails_on_the_way_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = breaking(9)
+    enter(make_fit(tmp_path, model), 7)
+    found = finish(make_fit(tmp_path, model))
+    assert found["steps"] == 7 + 9, "its module counts from when it was built"
+    assert found["facts"] is None and "must stay finite" in found["failed"]
+    monkeypatch.setattr(race, "Trainer", None)
+    assert finish(make_fit(tmp_path, model)) == found
+
+
+def test_in_a_group_a_failure_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others wait in the sum of the gradients: none of them may go on to another candidate."""
+    monkeypatch.setattr(
+        race, "World", lambda device: type("Two", (), {"size": 2, "rank": 0, "agree": lambda s, f: f})()
+    )
     with pytest.raises(TrainingError, match="must stay finite"):
-        winner(entries[:1])
+        finish(make_fit(tmp_path, breaking(3)))
+    assert not (tmp_path / "failed.json").exists()
 
 
 @pytest.mark.parametrize(
     ("scores", "wanted", "by"),
     [
-        ([(0.5, 1.0), (0.6, 9.0)], 1, "validation score"),
-        ([(0.6, 1.0), (0.6, 0.9), (0.5, 0.1)], 1, "validation cross-entropy, the scores being equal"),
-        ([(0.6, 1.0), (0.6, 1.0)], 0, "validation cross-entropy, the scores being equal"),
-        ([(None, None), (0.6, None), (0.6, None)], 1, "order of the rules, the scores being equal"),
-        ([(0.0, 3.0), (None, None)], 0, "validation score"),
+        ([(0.5, 1.0), (0.6, 9.0)], [1, 0], "validation score"),
+        ([(0.6, 1.0), (0.6, 0.9), (0.5, 0.1)], [1, 0, 2], "validation cross-entropy, the scores being equal"),
+        ([(0.6, 1.0), (0.6, 1.0)], [0, 1], "validation cross-entropy, the scores being equal"),
+        ([(None, None), (0.6, None), (0.6, None)], [1, 2], "order of the rules, the scores being equal"),
+        ([(0.0, 3.0), (None, None)], [0], "validation score"),
     ],
 )
-def test_the_best_score_wins_then_cross_entropy_then_the_first(scores: Any, wanted: int, by: str) -> None:
-    assert winner([{"score": score, "nll": nll} for score, nll in scores]) == (wanted, by)
+def test_the_best_score_wins_then_cross_entropy_then_the_first(scores: Any, wanted: list[int], by: str) -> None:
+    assert ranked([{"score": score, "nll": nll} for score, nll in scores]) == (wanted, by)
 
 
 def test_a_pause_evaluates_nothing_and_stops_at_the_end(tmp_path: Path) -> None:
