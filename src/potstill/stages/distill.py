@@ -18,11 +18,12 @@ from potstill.labels.spec import LabelsSpec
 from potstill.labels.suits import codec_faults
 from potstill.models import AnyModel
 from potstill.objectives import AnyObjective, ObjectiveSpec
+from potstill.objectives import registry as objective_kinds
 from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext, StageSpec, StepJob, StepSpec, registry, steps
 from potstill.stages._controls import objectives_of
 from potstill.stages._parts import MICRO_BATCH, data_io, label_batches, labelled_rows, set_threads
-from potstill.taps import TapPair, Taps
+from potstill.taps import TapPair, Taps, TapSort
 from potstill.tasks import AnyTask
 from potstill.teachers import AnyTeacher
 from potstill.teachers import registry as teachers
@@ -285,11 +286,11 @@ class DistillStep(StepSpec):
     def chooses(self) -> bool:
         return isinstance(self.objectives, str)
 
-    def named(self, name: Callable[[int, Taps], tuple[TapPair, ...]]) -> StepSpec:
-        taps = [o.needs().taps for o in self.terms()]
+    def named(self, name: Callable[[int, Taps, TapSort], tuple[TapPair, ...]]) -> StepSpec:
+        needs = [o.needs() for o in self.terms()]
         named = [
-            o if t is None else o.model_copy(update={"taps": name(i, t)})
-            for i, (o, t) in enumerate(zip(self.terms(), taps, strict=True))
+            o if n.taps is None else o.model_copy(update={"taps": name(i, n.taps, n.tap_sort)})
+            for i, (o, n) in enumerate(zip(self.terms(), needs, strict=True))
         ]
         return self.model_copy(update={"objectives": tuple(named)}) if named else self
 
@@ -321,6 +322,11 @@ class DistillStep(StepSpec):
             return [(("objectives",), text) for text in _auto_faults(job)]
         out: list[tuple[tuple[str | int, ...], str]] = []
         for i, objective in enumerate(self.terms()):
+            if job.task.output not in objective.teaches:
+                fits = ", ".join(kind for kind, spec in objective_kinds.items() if job.task.output in spec.teaches)
+                out.append((("objectives", i, "kind"), f"{objective.kind!r} teaches {' or '.join(objective.teaches)}, and a task "
+                            f"of kind {job.task.kind!r} asks for {job.task.output}. Use one of: {fits}"))  # fmt: skip
+                continue
             if objective.needs().taps is not None and not job.teacher.tappable:
                 allowed = ", ".join(kind for kind, spec in teachers.items() if spec.tappable)
                 out.append((("objectives", i, "kind"), f"{objective.kind!r} reads features inside the teacher, and a teacher "
@@ -339,7 +345,11 @@ def _auto_faults(job: StepJob) -> list[str]:
         found.append(
             "auto races candidates on one label store, and the teacher would run for each. Set labels.mode: stored"
         )
-    if not job.labels.codec.serves(1.0, False):
+    if job.labels.codec.tokens:
+        found.append(
+            f"auto reads logits, which labels kept as {job.labels.codec.kind!r} are not. Use another labels.codec"
+        )
+    elif not job.labels.codec.serves(1.0, False):
         found.append(f"auto reads labels at T=1, which those kept as {job.labels.codec.kind!r} do not serve. Add 1.0 to "
                      "labels.codec.temperatures")  # fmt: skip
     return found
