@@ -15,7 +15,8 @@ def codec_faults(objective: ObjectiveSpec, codec: CodecSpec) -> list[tuple[tuple
     out: list[tuple[tuple[str, ...], str]] = []
     if codec.tokens != (needs.teacher == "tokens"):
         allowed = ", ".join(kind for kind, spec in codecs.items() if spec.tokens != codec.tokens)
-        return [(("kind",), f"{objective.kind!r} reads the teacher's {needs.teacher}, which labels kept as {codec.kind!r} are "
+        read = "logits" if needs.teacher == "either" else needs.teacher
+        return [(("kind",), f"{objective.kind!r} reads the teacher's {read}, which labels kept as {codec.kind!r} are "
                  f"not. Set labels.codec to one of: {allowed}")]  # fmt: skip
     if objective.dense and not codec.dense:
         allowed = ", ".join(kind for kind, spec in codecs.items() if spec.dense and not spec.tokens)
