@@ -222,7 +222,7 @@ def _check_refusals(claims: Claims, spec: ObjectiveSpec, x: LossInputs) -> None:
     claims.refuses(lambda: spec.loss(logits), PotstillError, "must refuse a student that gives classes [B, K]")
     for output in ("logits", "probabilities", "values", "tokens"):
         if output != spec.needs().teacher:
-            wrong = replace(x, teacher=tiny.Rows(torch.zeros_like(x.output), output))  # type: ignore[arg-type]
+            wrong = replace(x, teacher=tiny.Rows(torch.zeros_like(x.output), output))
             claims.refuses(lambda wrong=wrong: spec.loss(wrong), PotstillError, f"must refuse a teacher's {output}")
     short = replace(x, output=x.output[:, 1:])
     claims.refuses(lambda: spec.loss(short), PotstillError, "must refuse a student of another length than the teacher")
