@@ -2,8 +2,9 @@
 
 Usage: python benchmarks/objectives.py [--rounds N]
 
-One thread. Every registered objective with its defaults, alone, on the Fashion-MNIST student of 4,138 parameters, batch 128,
+One thread. Every registered objective that can teach classes here with its defaults, alone, on the Fashion-MNIST student of 4,138 parameters, batch 128,
 rows of the teacher's outputs from the store; objectives on features run the teacher (ResNet-8 of width 16) on each batch.
+Objectives for tokens or values, and those that read token blocks, which neither model has, are left out and named.
 Blocks of 12 steps alternate; ratios are medians over rounds of CPU seconds. Memory is that of a fresh process.
 """
 
@@ -29,6 +30,35 @@ def specs() -> dict[str, Any]:
 
     kinds = [CONTROL, *sorted(kind for kind in registry.kinds() if kind != CONTROL)]
     return {kind: registry[kind].model_validate({"kind": kind}) for kind in kinds}
+
+
+def left_out() -> set[str]:
+    """Return the kinds that cannot teach this student from this teacher: of another output, or without places to compare."""
+    import _cases as cases
+    import torch
+
+    from potstill.core.errors import PotstillError
+    from potstill.taps.pairing import resolve
+    from potstill.taps.places import list_places
+
+    case, found = cases.CASES["fashion"], set()
+    dataset = case.dataset()
+    height, width, channels = dataset.image_shape
+    pixels = torch.zeros(2, channels, height, width)
+    both = [
+        list_places(m.module, m.preprocess(pixels), w) for w in ("student", "teacher") for m in [case.model(dataset, w)]
+    ]
+    for kind, spec in specs().items():
+        needs = spec.needs()
+        try:
+            pairs = resolve(needs.taps, *both, kind, needs.tap_sort) if needs.taps is not None else []
+            for pair in pairs:
+                spec.joint(pair.student.shape, pair.teacher.shape, kind)
+        except PotstillError:
+            found.add(kind)
+        if "classes" not in spec.teaches:
+            found.add(kind)
+    return found
 
 
 class Setting:
@@ -72,7 +102,8 @@ def _nothing(split: Any) -> Any:
 
 def cost(rounds: int) -> dict[str, Any]:
     """Return the time of a step and the memory of each objective."""
-    settings = {kind: Setting(kind) for kind in specs()}
+    without = left_out()
+    settings = {kind: Setting(kind) for kind in specs() if kind not in without}
     seconds = measure.alternate({kind: s.block for kind, s in settings.items()}, rounds)
     used = {kind: [measure.child(Path(__file__), "--child", kind) for _ in range(3)] for kind in settings}
     return {
@@ -99,6 +130,9 @@ def cost_part(found: dict[str, Any]) -> str:
         "Objectives on features run the teacher, a ResNet-8 of 77,754 parameters, on every batch: that is most of what they "
         f"cost. {n} rounds of {STEPS} steps, median [95 % bootstrap interval].\n\n"
         + measure.table(["objective", "reads", "CPU ms a step", f"ratio to {CONTROL}", "peak memory (VmHWM), MB"], rows)
+        + "\n\nNot for this task or these models: "
+        + ", ".join(f"`{kind}`" for kind in specs() if kind not in found)
+        + "."
     )
 
 

@@ -82,6 +82,35 @@ def test_what_cannot_work_together_is_found_before_any_compute(tmp_path: Path) -
     assert "cannot read labels kept as 'topk'" in faults(text, tmp_path)[0]
 
 
+@pytest.mark.parametrize(
+    ("kind", "teaches"), [("token-soft-label", "tokens"), ("sequence-level", "tokens"), ("multi-scale", "values"),
+                          ("spectrum", "values"), ("soft-target-regression", "values")],
+)  # fmt: skip
+def test_an_objective_of_another_task_is_refused_with_what_fits(tmp_path: Path, kind: str, teaches: str) -> None:
+    text = yaml.safe_dump(changed(("steps.0.objectives.1", {"kind": kind})), sort_keys=False)
+    (found,) = faults(text, tmp_path)
+    assert "steps[0].objectives[1].kind: " in found and found.startswith("recipe.yaml:")
+    assert f"{kind!r} teaches {teaches}, and a task of kind 'image-classification' asks for classes" in found
+    allowed = found.split("Use one of: ")[1].split(", ")
+    assert {"soft-label", "feature-l2", "attention-kl"} <= set(allowed) and kind not in allowed
+
+
+def test_labels_kept_as_tokens_serve_no_logits(tmp_path: Path) -> None:
+    text = yaml.safe_dump(changed(("labels.codec", {"kind": "token-ids"})), sort_keys=False)
+    (found,) = faults(text, tmp_path)
+    assert (
+        "'soft-label' reads the teacher's logits, which labels kept as 'token-ids' are not. Set labels.codec to one of: "
+        in found
+    )
+    assert "token-ids" not in found.split("one of: ")[1]
+    text = yaml.safe_dump(
+        changed(("labels.codec", {"kind": "token-ids"}), ("steps.0.objectives", "auto")), sort_keys=False
+    )
+    assert any(
+        "auto reads logits, which labels kept as 'token-ids' are not" in fault for fault in faults(text, tmp_path)
+    )
+
+
 def test_the_command_line_says_it_with_exit_code_2(cli: Any, write: Any, tmp_path: Path) -> None:
     assert "must be a file that exists" in cli("run", "recipy.yaml", check=2).stderr
     write()

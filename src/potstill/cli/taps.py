@@ -64,6 +64,8 @@ def _print_tables(models: dict[str, list[Place] | None], partners: dict[str, dic
             table.add_column(column, overflow="fold")
         for place in places:
             mark = f"↔ {partners[who][place.name]}" if place.name in partners[who] else ""
+            if place.attention:
+                mark = "attention probabilities"
             if place.overwritten:
                 mark = "written over in place: not to be read"
             table.add_row(place.name, "×".join(map(str, place.shape)), place.kind, mark)

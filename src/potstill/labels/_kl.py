@@ -23,10 +23,12 @@ class KlError:
         self._of: dict[str, list[float]] = {}
 
     def add(self, values_NK: NDArray[Any], fields: Mapping[str, NDArray[Any]], codec: CodecSpec, output: str) -> None:
-        """Count rows that were just encoded."""
+        """Count rows that were just encoded; values and tokens are no distributions, and have no such error."""
         if output == "features":
             difference = np.abs(codec.decode(fields, values_NK.shape[1]) - values_NK)
             self._count("absolute", difference.max(axis=1))
+            return
+        if output not in ("logits", "probabilities"):
             return
         if output == "probabilities":
             p, q = values_NK.astype(np.float64), codec.decode(fields, values_NK.shape[1])

@@ -14,11 +14,12 @@ from pydantic import TypeAdapter
 from potstill.core import atomic
 from potstill.core.errors import PotstillError, StoreError
 from potstill.core.hashing import digest_file, digest_json
+from potstill.core.outputs import TeacherOutput
 from potstill.labels.codecs import AnyCodec, CodecSpec
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
-Output = Literal["logits", "probabilities", "features"]
+Output = TeacherOutput | Literal["features"]
 """What a store's rows are: final outputs, or what one place inside the teacher gives."""
 TARGET_SHARD_BYTES = 32 << 20
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from potstill.core.outputs import TeacherOutput
 from potstill.labels._batches import micro_batch_rows, validated
 from potstill.labels.codecs import CodecSpec
 
@@ -33,7 +34,7 @@ class LiveStore:
         num_classes: int,
         views: int,
         codec: CodecSpec,
-        output: Literal["logits", "probabilities"],
+        output: TeacherOutput,
         micro_batch: int,
     ) -> None:
         self._label, self._micro_batch = label, micro_batch

@@ -1,13 +1,14 @@
-"""One batch of teacher outputs, decoded on demand. Shapes: B rows, K classes."""
+"""One batch of teacher outputs, decoded on demand. Shapes: B rows, K classes, L tokens."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core.errors import StoreError
+from potstill.core.outputs import TeacherOutput
 from potstill.labels._layout import Output
 from potstill.labels.codecs import CodecSpec
 
@@ -52,27 +53,47 @@ class StoreRows:
         if store.output == "features":
             raise StoreError("labels: must be a store of the teacher's outputs; got one of its features.")
         self._fields = store.read(view, rows_B)
-        self.output: Literal["logits", "probabilities"] = store.output
+        self.output: TeacherOutput = store.output
 
     def logits(self, temperature: float = 1.0, standardized: bool = False) -> Tensor:
         """Return [B, K] float32 raw logits, standardised per row if asked.
 
         Raises:
-            StoreError: the teacher gave probabilities.
+            StoreError: the teacher gave something else.
         """
-        if self.output != "logits":
+        if self.output == "probabilities":
             raise StoreError(
                 "labels: this objective needs the teacher's logits; the store holds probabilities, which have lost "
                 "them. Use soft-label at temperature 1, or a teacher that gives logits."
             )
+        self._must_hold("logits")
         return self._tensor(self._decode(temperature, standardized))
 
     def probabilities(self) -> Tensor:
         """Return [B, K] float32, rows summing to 1."""
         import torch
 
+        if self.output != "probabilities":
+            self._must_hold("logits")
         values = self._tensor(self._decode(1.0, False))
         return torch.softmax(values, dim=1) if self.output == "logits" else values
+
+    def values(self) -> Tensor:
+        """Return [B, H * V] float32. Raises StoreError where the store holds something else."""
+        self._must_hold("values")
+        return self._tensor(self._decode(1.0, False))
+
+    def tokens(self) -> Tensor:
+        """Return [B, L] int64, -1 where padding. Raises StoreError where the store holds something else."""
+        self._must_hold("tokens")
+        return self._tensor(self._decode(1.0, False)).long()
+
+    def _must_hold(self, output: TeacherOutput) -> None:
+        if self.output != output:
+            raise StoreError(
+                f"labels: this objective needs the teacher's {output}; the store holds {self.output}. Use an objective that "
+                f"reads these, or a teacher that gives {output}."
+            )
 
     def _decode(self, temperature: float, standardized: bool) -> NDArray[Any]:
         return self._store.codec.decode(self._fields, self._store.width, temperature, standardized)

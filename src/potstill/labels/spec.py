@@ -34,8 +34,8 @@ class FeaturesSpec(Spec):
 
     @model_validator(mode="after")
     def _suits(self) -> FeaturesSpec:
-        if not self.codec.dense:
-            allowed = ", ".join(kind for kind, spec in codecs.items() if spec.dense)
+        if not self.codec.dense or self.codec.tokens:
+            allowed = ", ".join(kind for kind, spec in codecs.items() if spec.dense and not spec.tokens)
             raise ValueError(
                 f"codec must keep every value; got {self.codec.kind!r}, made for classes. Allowed: {allowed}"
             )

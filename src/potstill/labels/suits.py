@@ -13,8 +13,13 @@ def codec_faults(objective: ObjectiveSpec, codec: CodecSpec) -> list[tuple[tuple
     if needs.teacher == "nothing":
         return []
     out: list[tuple[tuple[str, ...], str]] = []
+    if codec.tokens != (needs.teacher == "tokens"):
+        allowed = ", ".join(kind for kind, spec in codecs.items() if spec.tokens != codec.tokens)
+        read = "logits" if needs.teacher == "either" else needs.teacher
+        return [(("kind",), f"{objective.kind!r} reads the teacher's {read}, which labels kept as {codec.kind!r} are "
+                 f"not. Set labels.codec to one of: {allowed}")]  # fmt: skip
     if objective.dense and not codec.dense:
-        allowed = ", ".join(kind for kind, spec in codecs.items() if spec.dense)
+        allowed = ", ".join(kind for kind, spec in codecs.items() if spec.dense and not spec.tokens)
         out.append((("kind",), f"{objective.kind!r} cannot read labels kept as {codec.kind!r}. "
                     f"Set labels.codec to one of: {allowed}"))  # fmt: skip
     if needs.temperatures is None and not codec.serves(0.123456, needs.standardized):

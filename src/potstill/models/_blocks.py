@@ -133,7 +133,8 @@ class GlobalMean(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head attention written in plain matrix products, so that every exporter and pruner sees it.
+    """Multi-head attention written in plain matrix products, so that every exporter and pruner sees it. Queries, keys, values
+    [B, heads, T, C / heads] and probabilities [B, heads, T, T] each pass a module of their own, which can be tapped.
 
     Args:
         dim: token width, a multiple of `heads`.
@@ -144,15 +145,17 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim)
+        self.query, self.key, self.value = nn.Identity(), nn.Identity(), nn.Identity()
+        self.softmax = nn.Softmax(dim=-1)
         self.out = nn.Linear(dim, dim)
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         """[B, T, C] -> [B, T, C]."""
         num_tokens, dim = x_BTC.shape[1], x_BTC.shape[2]
         qkv = self.qkv(x_BTC).reshape(-1, num_tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv[0], qkv[1], qkv[2]
+        q, k, v = self.query(qkv[0]), self.key(qkv[1]), self.value(qkv[2])
         scores = q @ k.transpose(-2, -1) * (dim // self.heads) ** -0.5
-        mixed = (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(-1, num_tokens, dim)
+        mixed = (self.softmax(scores) @ v).transpose(1, 2).reshape(-1, num_tokens, dim)
         out: Tensor = self.out(mixed)
         return out
 

@@ -22,6 +22,20 @@ def same_shape(where: str, student_BK: Tensor, teacher_BK: Tensor) -> None:
         )
 
 
+def shaped(where: str, teacher: Tensor, student: Tensor) -> Tensor:
+    """Return what a store gave of the teacher, flat or not, in the student's shape.
+
+    Raises:
+        ShapeError: there are not as many numbers.
+    """
+    if len(teacher) != len(student) or teacher.numel() != student.numel():
+        raise ShapeError(
+            f"{where}: the teacher must give as many numbers a row as the student; got {list(teacher.shape)} of the teacher "
+            f"and {list(student.shape)} of the student. Check that both are of one task."
+        )
+    return teacher.reshape(student.shape)
+
+
 def positive_temperature(where: str, temperature: float) -> None:
     """Raise ValueError unless 0 < T < inf."""
     if not 0 < temperature < math.inf:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from potstill.core.errors import ShapeError, TrainingError
+from potstill.core.outputs import TaskOutput
 from potstill.objectives._base import LossInputs, Needs, ObjectiveSpec
-from potstill.taps import Joins, Taps
+from potstill.taps import Joins, Taps, TapSort
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,21 +24,19 @@ NORM_FLOOR = 1e-8
 class FeatureSpec(ObjectiveSpec, ABC):
     """A sum over pairs of taps. The teacher is a torch module here; its features are live or stored."""
 
+    teaches: ClassVar[tuple[TaskOutput, ...]] = ("classes", "tokens", "values")
+    tap_sort: ClassVar[TapSort] = "stages"
+    """The places that `auto` and `last` mean."""
+
     taps: Taps = Field(default="auto")
     """Where it compares: auto (the ends of stages, paired), last (the last of these alone), or a list of pairs
     {student: ..., teacher: ...} of names or patterns; see `potstill taps`."""
 
     def needs(self) -> Needs:
-        return Needs(taps=self.taps)
+        return Needs(taps=self.taps, tap_sort=self.tap_sort)
 
     def loss(self, x: LossInputs) -> Tensor:
-        if not x.student_taps or x.student_taps.keys() != x.teacher_taps.keys():
-            raise TrainingError(
-                f"{self.kind}: needs outputs of both models' taps under the same names; got {sorted(x.student_taps)} and "
-                f"{sorted(x.teacher_taps)}. In a loop of your own, fill student_taps and teacher_taps."
-            )
-        pairs = [self.pair_loss(taps, x.teacher_taps[name]) for name, taps in x.student_taps.items()]
-        return functools.reduce(operator.add, pairs)
+        return functools.reduce(operator.add, [self.pair_loss(*pair) for pair in paired(self.kind, x)])
 
     @abstractmethod
     def pair_loss(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -52,6 +51,20 @@ class RelationSpec(FeatureSpec, ABC):
     taps: Taps = Field(default="last")
     """Where it compares: last (the end of the last stage of each model), auto (the ends of stages, paired), or a list of
     pairs {student: ..., teacher: ...} of names or patterns; see `potstill taps`."""
+
+
+def paired(where: str, x: LossInputs) -> list[tuple[Tensor, Tensor]]:
+    """Return (student's, teacher's) output of each pair of taps, first stage first.
+
+    Raises:
+        TrainingError: there is none, or the two models' taps have other names.
+    """
+    if not x.student_taps or x.student_taps.keys() != x.teacher_taps.keys():
+        raise TrainingError(
+            f"{where}: needs outputs of both models' taps under the same names; got {sorted(x.student_taps)} and "
+            f"{sorted(x.teacher_taps)}. In a loop of your own, fill student_taps and teacher_taps."
+        )
+    return [(taps, x.teacher_taps[name]) for name, taps in x.student_taps.items()]
 
 
 def same_features(where: str, student: Tensor, teacher: Tensor) -> None:

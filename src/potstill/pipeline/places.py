@@ -14,7 +14,7 @@ from potstill.core.spec import Spec
 from potstill.pipeline.shape import DataShape
 from potstill.recipe.model import Recipe
 from potstill.stages import StepSpec
-from potstill.taps import Place, TapPair, Taps
+from potstill.taps import Place, TapPair, Taps, TapSort
 from potstill.taps.pairing import resolve
 
 ROOTS = ("potstill.models.tools.build", "potstill.taps.places")
@@ -74,10 +74,10 @@ def by_name(recipe: Recipe, student: list[Place], teacher: list[Place]) -> tuple
     read: dict[str, Place] = {}
     faults: list[str] = []
 
-    def namer(step: int) -> Callable[[int, Taps], tuple[TapPair, ...]]:
-        def name(number: int, taps: Taps) -> tuple[TapPair, ...]:
+    def namer(step: int) -> Callable[[int, Taps, TapSort], tuple[TapPair, ...]]:
+        def name(number: int, taps: Taps, sort: TapSort) -> tuple[TapPair, ...]:
             try:
-                pairs = resolve(taps, student, teacher, f"steps[{step}].objectives[{number}]")
+                pairs = resolve(taps, student, teacher, f"steps[{step}].objectives[{number}]", sort)
             except RecipeError as err:
                 faults.extend(err.faults)
                 return ()

@@ -139,11 +139,12 @@ def _places(spec: TeacherSpec, shape: DataShape, role: str) -> list[Place]:
 def _add_term(report: TapReport, objective: Any, where: str, student: list[Place], teacher: list[Place]) -> None:
     from potstill.taps.pairing import resolve
 
+    needs = objective.needs()
     try:
         report.terms[where] = [
             {"student": pair.student.name, "teacher": pair.teacher.name,
              "joined_by": objective.joint(pair.student.shape, pair.teacher.shape, f"{where} {pair.name}").says}
-            for pair in resolve(objective.needs().taps, student, teacher, where)
+            for pair in resolve(needs.taps, student, teacher, where, needs.tap_sort)
         ]  # fmt: skip
     except RecipeError as err:
         report.faults += err.faults

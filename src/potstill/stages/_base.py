@@ -14,7 +14,7 @@ from potstill.core.spec import Registry, Spec
 from potstill.data.augment import AugmentSpec
 from potstill.labels.spec import FeaturesSpec, LabelsSpec
 from potstill.models import ModelSpec
-from potstill.taps import TapPair, Taps
+from potstill.taps import TapPair, Taps, TapSort
 from potstill.tasks import TaskSpec
 from potstill.teachers import TeacherSpec
 
@@ -113,11 +113,11 @@ class StepSpec(Spec, ABC):
         """Return the ObjectiveSpecs that this step states; none where it has none, or chooses them itself."""
         return ()
 
-    def named(self, name: Callable[[int, Taps], tuple[TapPair, ...]]) -> StepSpec:
+    def named(self, name: Callable[[int, Taps, TapSort], tuple[TapPair, ...]]) -> StepSpec:
         """Return this step with every objective's pairs of places by name.
 
         Args:
-            name: (number of an objective, its taps) -> what they mean in the recipe's models.
+            name: (number of an objective, its taps, their sort) -> what they mean in the recipe's models.
         """
         return self
 

@@ -4,137 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from potstill.core import rng
-from potstill.core.artifact import content_digest
-from potstill.core.atomic import write_json
-from potstill.core.errors import StoreError
-from potstill.data.augment import AnyAugment
 from potstill.labels.spec import LabelsSpec
 from potstill.labels.suits import codec_faults
 from potstill.models import AnyModel, ModelSpec
 from potstill.objectives import AnyObjective, BalanceSpec, ObjectiveSpec
+from potstill.objectives import registry as objective_kinds
 from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext, StageSpec, StepJob, StepSpec, registry, steps
 from potstill.stages._controls import objectives_of
 from potstill.stages._parts import MICRO_BATCH, data_io, gate, label_batches, labelled_rows, set_threads
-from potstill.taps import TapPair, Taps
-from potstill.tasks import AnyTask
+from potstill.stages._student import FEATURES, StudentStage
+from potstill.taps import TapPair, Taps, TapSort
 from potstill.teachers import AnyTeacher, TeacherSpec
 from potstill.teachers import registry as teachers
-
-_FEATURES = "features:"
-"""Before the name of a place, an input of the stage."""
-
-
-class StudentStage(StageSpec):
-    """What every training of a student has."""
-
-    provides: ClassVar[str] = "student"
-    all_ranks: ClassVar[bool] = True
-    reads_long: ClassVar[bool] = True
-    task: AnyTask
-    """What is learnt."""
-    student: AnyModel
-    """Built anew unless an earlier step left a student."""
-    training: TrainSpec
-    """Lengths, optimiser, learning rate."""
-    augment: tuple[AnyAugment, ...] = ()
-    """The same for teacher and student."""
-    num_views: int | None = 1
-    """Views that training cycles through; None draws a new one each pass (a training without a store)."""
-    seed: int = 0
-    """Of initial weights, order and dropout."""
-    augment_seed: int = 0
-    """Of every augmentation draw."""
-
-    def num_steps(self, dataset: Any) -> int:
-        """Return the optimiser steps of the whole training: as many for every arm, whatever rows it visits."""
-        return self.training.epochs * self._steps_per_epoch(dataset)
-
-    def _steps_per_epoch(self, dataset: Any) -> int:
-        from potstill.train.order import steps_per_pass
-        from potstill.train.world import World
-
-        return steps_per_pass(len(dataset.splits["train"]), self.training.batch_size, World().size)
-
-    def fit(
-        self, context: StageContext, dataset: Any, new: Any, objectives: Sequence[ObjectiveSpec], **reads: Any
-    ) -> Any:
-        """Return the training of a module that `new_student` gave, on these objectives; `reads` are the Fit's rows, store,
-        teacher and shares."""
-        from potstill.train.loop import Fit
-        from potstill.train.world import World
-
-        return Fit(
-            module=new.module,
-            preprocess=new.preprocess,
-            task=self.task,
-            train=dataset.splits["train"],
-            validation=dataset.splits["validation"],
-            classes=dataset.classes,
-            objectives=objectives,
-            training=self.training,
-            augment=self.augment,
-            num_steps=self.num_steps(dataset),
-            evaluate_every=self.training.evaluate_every * self._steps_per_epoch(dataset),
-            seed=self.seed,
-            augment_seed=self.augment_seed,
-            work=context.work,
-            name=context.name,
-            fingerprint=context.options.fingerprint(World().size, self.training.precision),
-            num_views=self.num_views,
-            checkpoint_every_s=context.options.checkpoint_every_s,
-            accept_fingerprint=context.options.accept_fingerprint,
-            device=context.options.device,
-            progress=context.progress,
-            **reads,
-        )
-
-    def leave(self, context: StageContext, dataset: Any, new: Any, facts: dict[str, Any]) -> dict[str, Any]:
-        """Write what a training left, on rank 0, and return its facts with the student's size."""
-        from potstill.models.tools.profile import profile
-        from potstill.models.tools.saved import save_model
-        from potstill.train import checkpoint
-        from potstill.train.world import World
-
-        if World().rank != 0:
-            return facts
-        write_json(context.work / "fit.json", facts)
-        save_model(context.work, new.module, self.student, new.io, new.mean, new.std, dataset.classes)
-        (context.work / checkpoint.NAME).unlink(missing_ok=True)
-        return facts | {
-            "profile": profile(new.module, new.io).as_dict(),
-            "file_bytes": (context.work / "student.safetensors").stat().st_size,
-        }
-
-    def new_student(self, context: StageContext, dataset: Any) -> Any:
-        """Return the student with its initial weights, or those of an earlier step; the same each time."""
-        import torch
-
-        from potstill.models.tools.build import new_model
-        from potstill.models.tools.saved import load_weights
-
-        torch.manual_seed(rng.seed_of(self.seed, "init"))
-        new = new_model(self.student, data_io(dataset), dataset.mean, dataset.std)
-        if "student" in context.inputs:
-            load_weights(new.module, context.inputs["student"] / "student.safetensors", "the earlier step's student")
-        return new
-
-    def stored_labels(self, context: StageContext, dataset: Any) -> Any:
-        """Return the label store; every byte is verified before the student is published, by whoever runs this stage."""
-        return self._rows_of(context, dataset, "labels")
-
-    def _rows_of(self, context: StageContext, dataset: Any, name: str) -> Any:
-        from potstill.labels.store import LabelStore
-
-        store = LabelStore.open(context.inputs[name], verify=False)
-        _check_origin(store, context.inputs, name, len(dataset.splits["train"]))
-        return store
 
 
 class StatedStage(StudentStage):
@@ -160,7 +46,7 @@ class StatedStage(StudentStage):
         return self
 
     def inputs_needed(self) -> tuple[str, ...]:
-        extra = {f"{_FEATURES}{name}" for name in self._places()}
+        extra = {f"{FEATURES}{name}" for name in self._places()}
         if self.features == "live" and _reads_taps(self.objectives):
             extra.add("teacher")
         if _reads_teacher(self.objectives):
@@ -191,7 +77,7 @@ class StatedStage(StudentStage):
 
         if self.features == "stored":
             names = sorted(self._places())
-            return StoredTeacher({n: self._rows_of(context, dataset, f"{_FEATURES}{n}") for n in names})
+            return StoredTeacher({n: self.rows_of(context, dataset, f"{FEATURES}{n}") for n in names})
         if self.teacher is None or not _reads_taps(self.objectives):
             return None
         labeller: Any = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.mean, dataset.std)
@@ -280,21 +166,6 @@ def _reads_taps(objectives: Sequence[ObjectiveSpec]) -> bool:
     return any(o.needs().taps is not None for o in objectives)
 
 
-def _check_origin(store: Any, inputs: dict[str, Path], name: str, num_rows: int) -> None:
-    """The store must have been made from these very pixels, of this very place; else it would teach other rows or things."""
-    origin = store.manifest["identity"]
-    if origin["data"] != content_digest(inputs["data"]) or store.num_rows != num_rows:
-        raise StoreError(
-            f"{inputs[name]}: {name} must belong to this data; got those of data {origin['data'][:12]} with "
-            f"{store.num_rows} rows, and data of {num_rows} rows. Run again without the cache: potstill cache gc --all"
-        )
-    if origin.get("place") != (name.removeprefix(_FEATURES) if name.startswith(_FEATURES) else None):
-        raise StoreError(
-            f"{inputs[name]}: must be {name}; got those of place {origin.get('place')!r}. Run again without the cache: "
-            "potstill cache gc --all"
-        )
-
-
 Objectives = Annotated[
     Annotated[tuple[AnyObjective, ...], Field(min_length=1), Tag("list")] | Annotated[Literal["auto"], Tag("auto")],
     Discriminator(lambda value: "auto" if isinstance(value, str) else "list"),
@@ -313,7 +184,7 @@ class DistillStep(StepSpec):
     first seed, and its labels are kept once for all seeds. The student's steps and its controls do not count it."""
     objectives: Objectives = Field(examples=[[{"kind": "soft-label"}]])
     """Terms of the training loss, each with its weight; or auto: up to three candidates race over the first part of the
-    training, and the student is kept only where it then beats the hard-label control on the validation rows."""
+    training, and the student is kept only where it is then judged better than the hard-label control."""
     balance: BalanceSpec | None = None
     """Shares of the gradient that the terms keep; nothing leaves the weights as they are."""
     training: TrainSpec = Field(default_factory=TrainSpec)
@@ -328,11 +199,11 @@ class DistillStep(StepSpec):
     def chooses(self) -> bool:
         return isinstance(self.objectives, str)
 
-    def named(self, name: Callable[[int, Taps], tuple[TapPair, ...]]) -> StepSpec:
-        taps = [o.needs().taps for o in self.terms()]
+    def named(self, name: Callable[[int, Taps, TapSort], tuple[TapPair, ...]]) -> StepSpec:
+        needs = [o.needs() for o in self.terms()]
         named = [
-            o if t is None else o.model_copy(update={"taps": name(i, t)})
-            for i, (o, t) in enumerate(zip(self.terms(), taps, strict=True))
+            o if n.taps is None else o.model_copy(update={"taps": name(i, n.taps, n.tap_sort)})
+            for i, (o, n) in enumerate(zip(self.terms(), needs, strict=True))
         ]
         return self.model_copy(update={"objectives": tuple(named)}) if named else self
 
@@ -375,6 +246,11 @@ class DistillStep(StepSpec):
         if self.balance is not None:
             out += [(("balance", "shares"), text) for text in self.balance.faults(self.terms())]
         for i, objective in enumerate(self.terms()):
+            if job.task.output not in objective.teaches:
+                fits = ", ".join(kind for kind, spec in objective_kinds.items() if job.task.output in spec.teaches)
+                out.append((("objectives", i, "kind"), f"{objective.kind!r} teaches {' or '.join(objective.teaches)}, and a task "
+                            f"of kind {job.task.kind!r} asks for {job.task.output}. Use one of: {fits}"))  # fmt: skip
+                continue
             if objective.needs().taps is not None and not job.teacher.tappable:
                 allowed = ", ".join(kind for kind, spec in teachers.items() if spec.tappable)
                 out.append((("objectives", i, "kind"), f"{objective.kind!r} reads features inside the teacher, and a teacher "
@@ -393,7 +269,11 @@ def _auto_faults(job: StepJob) -> list[str]:
         found.append(
             "auto races candidates on one label store, and the teacher would run for each. Set labels.mode: stored"
         )
-    if not job.labels.codec.serves(1.0, False):
+    if job.labels.codec.tokens:
+        found.append(
+            f"auto reads logits, which labels kept as {job.labels.codec.kind!r} are not. Use another labels.codec"
+        )
+    elif not job.labels.codec.serves(1.0, False):
         found.append(f"auto reads labels at T=1, which those kept as {job.labels.codec.kind!r} do not serve. Add 1.0 to "
                      "labels.codec.temperatures")  # fmt: skip
     return found

@@ -6,6 +6,6 @@ Nothing here knows an objective, a recipe or a training.
 from __future__ import annotations
 
 from potstill.taps.places import Place, Shape
-from potstill.taps.spec import Joins, TapPair, Taps
+from potstill.taps.spec import Joins, TapPair, Taps, TapSort
 
-__all__ = ["Joins", "Place", "Shape", "TapPair", "Taps"]
+__all__ = ["Joins", "Place", "Shape", "TapPair", "TapSort", "Taps"]

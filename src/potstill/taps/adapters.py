@@ -1,8 +1,10 @@
-"""Adapters build themselves from two shapes. Loads torch. Shapes: B rows, C channels, H, W pixels, L tokens, D width."""
+"""Adapters build themselves from two shapes. Loads torch. Shapes: B rows, C channels, H, W pixels, L tokens, D width,
+S tokens that are looked at."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,6 +89,36 @@ class TokensResize(nn.Module):
         """[B, L, D] -> [B, L', D]."""
         out: Tensor = self.resize(x_BLD.transpose(1, 2)).transpose(1, 2)
         return out
+
+
+class HeadMeans(nn.Module):
+    """Means of attention heads, by a fixed matrix.
+
+    Args:
+        groups: the heads, from 0, of each mean.
+        heads: how many there are.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[int]], heads: int) -> None:
+        super().__init__()
+        shares = torch.zeros(len(groups), heads)
+        for row, group in zip(shares, groups, strict=True):
+            for head in group:
+                row[head] += 1 / len(group)
+        self.register_buffer("shares", shares, persistent=False)
+        self.shares: Tensor
+
+    def forward(self, x_BALS: Tensor) -> Tensor:
+        """[B, heads, L, S] -> [B, means, L, S]."""
+        return torch.einsum("ga,bals->bgls", self.shares.to(x_BALS), x_BALS)
+
+
+class HeadsTogether(nn.Module):
+    """The channels of all heads side by side."""
+
+    def forward(self, x_BALD: Tensor) -> Tensor:
+        """[B, heads, L, D] -> [B, L, heads * D]."""
+        return x_BALD.transpose(1, 2).flatten(2)
 
 
 def join(student: Shape, teacher: Shape, joins: Joins, where: str) -> Joint:

@@ -32,7 +32,8 @@ class Capture:
     """
 
     def __init__(self, module: nn.Module, places: Sequence[Place], where: str, stop: bool = False) -> None:
-        self._parts = {place.name: module.get_submodule(place.name) for place in places}
+        self._parts = {place.name: module.get_submodule(place.module) for place in places}
+        self._indices = {place.name: place.index for place in places}
         self._runs = {place.name: place.runs for place in places}
         self._where, self._stop = where, stop
         self._handles: list[RemovableHandle] = []
@@ -70,7 +71,7 @@ class Capture:
 
     def _hook(self, name: str) -> Any:
         def hook(part: nn.Module, given: Any, output: Any) -> None:
-            tensor = tensor_of(output)
+            tensor = tensor_of(output, self._indices[name])
             if tensor is not None:
                 self._outputs[name] = tensor
             self._count[name] += 1

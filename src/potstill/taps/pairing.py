@@ -8,12 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import TypeVar
 
 from potstill.core.errors import RecipeError, nearest
 from potstill.taps.places import Place
-from potstill.taps.spec import TapPair, Taps
+from potstill.taps.spec import TapPair, Taps, TapSort
 
 _WILD = ("*", "?", "[")
+
+QKV = (("query", "key", "value"), ("q_proj", "k_proj", "v_proj"), ("q_lin", "k_lin", "v_lin"), ("q", "k", "v"))
+"""Names of the modules whose outputs are queries, keys and values: ours and BERT's, LLaMA's, DistilBERT's, T5's."""
+
+
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -36,10 +43,39 @@ def stage_ends(places: Sequence[Place]) -> list[Place]:
     H×W above 1×1, the last output [C, H, W] of that size that is not inside the block which leaves the size, since a
     block's inner outputs (MobileNetV2's wide ones, say) are not what it passes on.
     """
+    usable = [p for p in places if not (p.overwritten or p.attention or p.index)]
+    return _token_blocks(usable) or list(_ends_of_sizes(usable, "").values())
+
+
+def _token_blocks(usable: Sequence[Place]) -> list[Place]:
+    blocks = [p for p in usable if len(p.shape) == 2 and p.block and p.listed and not p.index]
+    return [p for p in blocks if not any(p.name.startswith(f"{other.name}.") for other in blocks)]
+
+
+def attention_groups(places: Sequence[Place], sort: TapSort) -> list[tuple[Place, ...]]:
+    """Return what `auto` pairs inside attention, first block to last: (probabilities,), or (queries, keys, values).
+
+    Of each outermost token block the first, since dropout and modules around give the same map again, and a decoder's
+    second attention looks elsewhere; of a model without token blocks all.
+
+    Args:
+        places: of one model.
+        sort: "attention", or "qkv": modules beside one another that are called as in `QKV`.
+    """
     usable = [p for p in places if not p.overwritten]
-    blocks = [p for p in usable if len(p.shape) == 2 and p.block and p.listed]
-    outermost = [p for p in blocks if not any(p.name.startswith(f"{other.name}.") for other in blocks)]
-    return outermost or list(_ends_of_sizes(usable, "").values())
+    if sort == "attention":
+        found: list[tuple[Place, ...]] = [(p,) for p in usable if p.attention]
+    else:
+        named = {p.name: p for p in usable}
+        found = [
+            tuple(named[f"{head}{dot}{part}"] for part in three)
+            for head, dot, last in (p.name.rpartition(".") for p in usable)
+            for three in QKV
+            if last == three[0] and all(f"{head}{dot}{part}" in named for part in three)
+        ]
+    blocks = _token_blocks(usable)
+    first = [next((g for g in found if g[0].name.startswith(f"{block.name}.")), None) for block in blocks]
+    return [g for g in first if g is not None] or found
 
 
 def _ends_of_sizes(places: Sequence[Place], parent: str) -> dict[tuple[int, ...], Place]:
@@ -88,12 +124,14 @@ def auto_pairs(student: Sequence[Place], teacher: Sequence[Place]) -> list[Pair]
     return [Pair(a, b) for a, b in zip(ours[len(ours) - count :], theirs[len(theirs) - count :], strict=True)]
 
 
-def _spread(ends: Sequence[Place], count: int) -> list[Place]:
+def _spread(ends: Sequence[P], count: int) -> list[P]:
     """Return `count` of them, evenly, the last among them."""
     return [ends[-(-len(ends) * (i + 1) // count) - 1] for i in range(count)]
 
 
-def resolve(taps: Taps, student: Sequence[Place], teacher: Sequence[Place], where: str) -> list[Pair]:
+def resolve(
+    taps: Taps, student: Sequence[Place], teacher: Sequence[Place], where: str, sort: TapSort = "stages"
+) -> list[Pair]:
     """Return the pairs that a recipe's `taps` mean.
 
     Args:
@@ -101,10 +139,13 @@ def resolve(taps: Taps, student: Sequence[Place], teacher: Sequence[Place], wher
         student: its places.
         teacher: its places.
         where: names the objective in errors.
+        sort: what `auto` and `last` mean.
 
     Raises:
         RecipeError: a name or pattern matches nothing, patterns match unequally many, or no stage has an end.
     """
+    if isinstance(taps, str) and sort != "stages":
+        return _inside(taps, sort, student, teacher, where)
     if isinstance(taps, str):
         ends = stage_ends(student), stage_ends(teacher)
         if not all(ends):
@@ -115,6 +156,20 @@ def resolve(taps: Taps, student: Sequence[Place], teacher: Sequence[Place], wher
             ])  # fmt: skip
         return auto_pairs(student, teacher) if taps == "auto" else [Pair(ends[0][-1], ends[1][-1])]
     return [pair for i, given in enumerate(taps) for pair in _named(given, student, teacher, f"{where}.taps[{i}]")]
+
+
+def _inside(taps: str, sort: TapSort, student: Sequence[Place], teacher: Sequence[Place], where: str) -> list[Pair]:
+    """Pair what is inside attention: the longer list thinned evenly, its last kept, or the last blocks alone."""
+    ours, theirs = attention_groups(student, sort), attention_groups(teacher, sort)
+    if not (ours and theirs):
+        what = "attention probabilities [heads, L, L]" if sort == "attention" else "modules named query, key and value"
+        raise RecipeError([
+            f"{where}.taps: {taps!r} needs {what} in both models; the {'teacher' if ours else 'student'} has none (fused "
+            "kernels show none). Name the pairs: taps: [{student: PLACE, teacher: PLACE}]; see potstill taps RECIPE"
+        ])  # fmt: skip
+    count = min(len(ours), len(theirs)) if taps == "auto" else 1
+    groups = zip(_spread(ours, count), _spread(theirs, count), strict=True)
+    return [Pair(a, b) for group in groups for a, b in zip(*group, strict=True)]
 
 
 def _named(given: TapPair, student: Sequence[Place], teacher: Sequence[Place], where: str) -> list[Pair]:
@@ -147,6 +202,11 @@ def _matching(pattern: str, places: Sequence[Place], where: str, model: str) -> 
 
 
 def _matches(pattern: str, name: str) -> bool:
-    """Part by part: a star does not reach over a dot, so that `blocks.*` means the blocks and nothing inside them."""
+    """Part by part: a star does not reach over a dot, so that `blocks.*` means the blocks and nothing inside them; nor does it
+    mean a module's further tensors, which `#1` asks for."""
+    pattern, _, index = pattern.partition("#")
+    name, _, found = name.partition("#")
     asked, parts = pattern.split("."), name.split(".")
+    if index != found:
+        return False
     return len(asked) == len(parts) and all(fnmatchcase(p, a) for p, a in zip(parts, asked, strict=True))

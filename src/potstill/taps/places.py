@@ -26,7 +26,8 @@ class Place:
     """A module whose output is a tensor with a row for each row of the batch."""
 
     name: str
-    """Module path, as in `named_modules`."""
+    """Module path, as in `named_modules`; `path#1` is the second of the tensors that a module gives, as attention modules
+    give their probabilities beside the context."""
     shape: Shape
     kind: str
     """Name of its class."""
@@ -38,6 +39,18 @@ class Place:
     """A later module writes over its output in place, so that what is captured would not be what it gave."""
     runs: int
     """How often it runs in a forward pass."""
+    attention: bool = False
+    """[heads, L, L] whose rows are probabilities."""
+
+    @property
+    def module(self) -> str:
+        """Path of the module."""
+        return self.name.partition("#")[0]
+
+    @property
+    def index(self) -> int:
+        """Which of the tensors that the module gives."""
+        return int(self.name.partition("#")[2] or 0)
 
 
 def list_places(module: nn.Module, sample_BCHW: Tensor, where: str) -> list[Place]:
@@ -58,16 +71,18 @@ def list_places(module: nn.Module, sample_BCHW: Tensor, where: str) -> list[Plac
 
     lists = (nn.Sequential, nn.ModuleList)
     modules = {name: part for name, part in module.named_modules() if name}
-    seen: dict[str, tuple[Tensor, int]] = {}
+    seen: dict[str, tuple[Tensor, int, bool]] = {}
     runs: Counter[str] = Counter()
 
     def hook_of(name: str) -> Any:
         def hook(part: nn.Module, given: Any, output: Any) -> None:
             runs[name] += 1
-            seen.pop(name, None)  # the order is that of the last run
-            tensor = tensor_of(output)
-            if tensor is not None and tensor.ndim >= 2 and tensor.shape[0] == ROWS and tensor.is_floating_point():
-                seen[name] = (tensor, tensor._version)
+            for index in range(len(output) if isinstance(output, (tuple, list)) else 1):
+                at = f"{name}#{index}" if index else name
+                seen.pop(at, None)  # the order is that of the last run
+                tensor = tensor_of(output, index)
+                if tensor is not None and tensor.ndim >= 2 and tensor.shape[0] == ROWS and tensor.is_floating_point():
+                    seen[at] = (tensor, tensor._version, _is_attention(tensor))
 
         return hook
 
@@ -83,24 +98,35 @@ def list_places(module: nn.Module, sample_BCHW: Tensor, where: str) -> list[Plac
     finally:
         for handle in handles:
             handle.remove()
-    return [
-        Place(
-            name, tuple(tensor.shape[1:]), type(modules[name]).__name__,
-            block=any(True for _ in modules[name].children()),
-            listed=isinstance(module.get_submodule(name.rpartition(".")[0]), lists),
-            overwritten=tensor._version != version, runs=runs[name],
-        )
-        for name, (tensor, version) in seen.items()
-    ]  # fmt: skip
+    found = []
+    for name, (tensor, version, attention) in seen.items():
+        path = name.partition("#")[0]
+        found.append(Place(
+            name, tuple(tensor.shape[1:]), type(modules[path]).__name__, block=any(True for _ in modules[path].children()),
+            listed=isinstance(module.get_submodule(path.rpartition(".")[0]), lists),
+            overwritten=tensor._version != version, runs=runs[path], attention=attention,
+        ))  # fmt: skip
+    return found
 
 
-def tensor_of(output: Any) -> Tensor | None:
-    """Return a module's output where it is a tensor, the first of a tuple or list that begins with one, else None."""
+def tensor_of(output: Any, index: int = 0) -> Tensor | None:
+    """Return a module's output where it is a tensor, or that of its tuple or list at `index`; None where it is something else."""
     import torch
 
-    if isinstance(output, (tuple, list)) and output:
-        output = output[0]
+    if isinstance(output, (tuple, list)):
+        output = output[index] if index < len(output) else None
+    elif index:
+        return None
     return output if isinstance(output, torch.Tensor) else None
+
+
+def _is_attention(tensor: Tensor) -> bool:
+    """Return whether [B, heads, L, L] holds probabilities over its last dimension. A picture with such rows is none that
+    a convolution gives; the width of a half-precision softmax is allowed for."""
+    if tensor.ndim != 4 or tensor.shape[2] != tensor.shape[3] or tensor.shape[3] < 2:
+        return False
+    rows = tensor.float()
+    return bool((rows >= 0).all()) and bool(((rows.sum(dim=3) - 1).abs() < 1e-2).all())
 
 
 @contextmanager

@@ -29,5 +29,9 @@ class TapPair(Spec):
 Taps = Literal["auto", "last"] | Annotated[tuple[TapPair, ...], Field(min_length=1)]
 """auto: the ends of stages, paired; last: the last of these alone; or pairs by name."""
 
+TapSort = Literal["stages", "attention", "qkv"]
+"""The places that `auto` and `last` mean: the ends of stages; the attention probabilities [heads, L, L] of token blocks; or
+their queries, keys and values."""
+
 Joins = Literal["all", "space", "nothing"]
 """What an objective needs to be alike in a pair: everything; all but channels; nothing."""

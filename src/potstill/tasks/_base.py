@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
+from potstill.core.outputs import TaskOutput
 from potstill.core.spec import Registry, Spec
 
 
@@ -15,6 +16,8 @@ class TaskSpec(Spec, ABC):
 
     headline: ClassVar[str]
     """Name of the metric that the verdict compares, larger is better, in [0, 1]."""
+    output: ClassVar[TaskOutput]
+    """What a model of this task gives; an objective that does not teach it is refused."""
     kind: str
 
     @abstractmethod

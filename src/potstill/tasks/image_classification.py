@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core.errors import DataError, ShapeError
+from potstill.core.outputs import TaskOutput
 from potstill.tasks._base import TaskSpec, registry
 from potstill.tasks._stats import calibration, confusion, softmax
 
@@ -17,6 +18,7 @@ class ImageClassificationSpec(TaskSpec):
     """One class for each picture; judged by accuracy."""
 
     headline: ClassVar[str] = "accuracy"
+    output: ClassVar[TaskOutput] = "classes"
     kind: Literal["image-classification"] = "image-classification"
 
     def metrics(self, outputs_NK: NDArray[Any], labels_N: NDArray[Any], classes: list[str]) -> dict[str, Any]:

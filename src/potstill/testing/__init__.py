@@ -20,6 +20,7 @@ from potstill.testing.exporter import check_exporter
 from potstill.testing.features import check_feature_objective
 from potstill.testing.model import check_model
 from potstill.testing.objective import check_objective
+from potstill.testing.outputs import check_token_objective, check_value_objective
 from potstill.testing.schedule import check_schedule
 from potstill.testing.spec import check_spec
 from potstill.testing.stage import check_stage, check_step
@@ -42,6 +43,8 @@ __all__ = [
     "check_step",
     "check_task",
     "check_teacher",
+    "check_token_objective",
+    "check_value_objective",
     "every_kind",
     "example",
     "examples",

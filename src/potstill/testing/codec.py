@@ -26,6 +26,9 @@ def check_codec(spec: CodecSpec, num_classes: int = 20) -> None:
     """
     check_spec(spec, registry, "codec")
     claims = claims_of("codec", spec)
+    if spec.tokens:
+        _check_tokens(claims, spec, num_classes)
+        return
     values = _rows(num_classes)
     kept = values.copy()
     fields = spec.encode(values)
@@ -44,6 +47,27 @@ def check_codec(spec: CodecSpec, num_classes: int = 20) -> None:
         (np.abs(decoded - huge)[0, 1:] <= spec.error_bound(huge)[0]).all(), "must keep, or refuse with a PotstillError, what "
         "is out of its range", decoded=decoded[0, :2].tolist(),
     )  # fmt: skip
+
+
+def _check_tokens(claims: Claims, spec: CodecSpec, length: int) -> None:
+    """Ids come back as they were; what is no id is refused, not rounded."""
+    ids = np.random.default_rng(3).integers(-1, 2**16 + 9, (40, length)).astype(np.float32)
+    ids[0], ids[1] = -1, 2**24
+    kept = ids.copy()
+    fields = spec.encode(ids)
+    claims.equal(ids, kept, "encode must leave its input as it is")
+    _check_layout(claims, spec, fields, ids)
+    for array in fields.values():
+        array.flags.writeable = False  # as it is when mapped from disk
+    claims.equal(spec.decode(fields, length), ids, "decode must give every id back, as [N, L] float32")
+    claims.that(not np.asarray(spec.error_bound(ids)).any(), "error_bound of ids must be 0")
+    order = np.random.default_rng(4).permutation(len(ids))
+    for name, array in spec.encode(ids[order]).items():
+        claims.equal(array, fields[name][order], f"{name!r} of a row must not depend on the rows beside it")
+    for wrong in (0.5, -2.0, 2.0**25):
+        bad = ids.copy()
+        bad[3, 1] = wrong
+        claims.refuses(lambda bad=bad: spec.encode(bad), PotstillError, f"must refuse {wrong:g}, which is no id")
 
 
 def _rows(num_classes: int) -> NDArray[Any]:

@@ -27,6 +27,7 @@ from potstill.testing.exporter import check_exporter
 from potstill.testing.features import check_feature_objective
 from potstill.testing.model import check_model
 from potstill.testing.objective import check_objective
+from potstill.testing.outputs import check_token_objective, check_value_objective
 from potstill.testing.schedule import check_schedule
 from potstill.testing.stage import check_stage, check_step
 from potstill.testing.task import check_task
@@ -34,8 +35,13 @@ from potstill.testing.teacher import check_teacher
 
 
 def _check_objective(spec: ObjectiveSpec) -> None:
-    """Check an objective on outputs, or one on features."""
-    (check_objective if spec.needs().taps is None else check_feature_objective)(spec)
+    """Check an objective on features, or one on the outputs that it teaches."""
+    if spec.needs().taps is not None:
+        check_feature_objective(spec)
+    elif "classes" in spec.teaches:
+        check_objective(spec)
+    else:
+        (check_token_objective if "tokens" in spec.teaches else check_value_objective)(spec)
 
 
 CONTRACTS: dict[str, tuple[Registry[Any], Callable[[Any], None]]] = {

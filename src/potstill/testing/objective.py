@@ -44,6 +44,7 @@ def check_objective(spec: ObjectiveSpec) -> None:
     claims = claims_of("objective", spec)
     claims.that(str(getattr(spec, "reference", "")).strip(), "must name its paper in `reference`")
     needs = spec.needs()
+    claims.that("classes" in spec.teaches, "must teach classes to be checked on them", teaches=spec.teaches)
     claims.that(needs == spec.needs(), "needs() must be the same each time")
     claims.that(needs.labels or needs.teacher != "nothing", "must read labels or a teacher")
     claims.refuses(
@@ -76,7 +77,7 @@ def _batches(needs: Needs, num_classes: int = _K) -> Iterator[LossInputs]:
     if needs.teacher in ("probabilities", "either"):
         teachers.append(tiny.Rows(values.softmax(dim=1), "probabilities"))
     for teacher in teachers:
-        yield LossInputs(logits_BK=student, labels_B=labels, progress=0.3, teacher=teacher)
+        yield LossInputs(output=student, labels_B=labels, progress=0.3, teacher=teacher)
 
 
 def _total(spec: ObjectiveSpec, x: LossInputs) -> Tensor:
@@ -123,7 +124,7 @@ def _check_rows(claims: Claims, spec: ObjectiveSpec, x: LossInputs) -> None:
 
 def _picked(x: LossInputs, rows: Tensor) -> LossInputs:
     teacher = tiny.Rows(x.teacher.values_BK[rows], x.teacher.output) if isinstance(x.teacher, tiny.Rows) else None
-    return replace(x, logits_BK=x.logits_BK[rows], labels_B=x.labels_B[rows], teacher=teacher)
+    return replace(x, output=x.output[rows], labels_B=x.labels_B[rows], teacher=teacher)
 
 
 def _check_gradient(claims: Claims, spec: ObjectiveSpec, x: LossInputs) -> None:
@@ -137,7 +138,7 @@ def _check_gradient(claims: Claims, spec: ObjectiveSpec, x: LossInputs) -> None:
     mix = torch.from_numpy(np.random.default_rng(1).normal(size=len(_LABELS)))
 
     def summed(logits: Tensor) -> Tensor:
-        return (_total(spec, replace(x, logits_BK=logits, teacher=teacher)) * mix).sum()
+        return (_total(spec, replace(x, output=logits, teacher=teacher)) * mix).sum()
 
     summed(student).backward()  # type: ignore[no-untyped-call]
     gradient = student.grad
@@ -220,7 +221,7 @@ def _check_sign(claims: Claims, spec: ObjectiveSpec, x: LossInputs) -> None:
         taught = x.teacher.values_BK if x.teacher.output == "logits" else torch.log(x.teacher.values_BK)
     else:
         taught = 6.0 * torch.nn.functional.one_hot(x.labels_B.clamp(min=0), _K).float()
-    agrees, opposes = (float(_total(spec, replace(x, logits_BK=sign * taught)).sum()) for sign in (1.0, -1.0))
+    agrees, opposes = (float(_total(spec, replace(x, output=sign * taught)).sum()) for sign in (1.0, -1.0))
     claims.that(agrees < opposes, "must be lower for a student that agrees", agrees=agrees, opposes=opposes)
 
 
@@ -234,7 +235,7 @@ def _check_extremes(claims: Claims, spec: ObjectiveSpec, x: LossInputs) -> None:
     if isinstance(x.teacher, tiny.Rows):
         values = student.detach().flip(1) if x.teacher.output == "logits" else torch.eye(_K)[: len(_LABELS)]
         teacher = tiny.Rows(values, x.teacher.output)
-    total = _total(spec, replace(x, logits_BK=student, teacher=teacher))
+    total = _total(spec, replace(x, output=student, teacher=teacher))
     claims.finite(total, "must be finite for logits of 10,000 and for rows all alike")
     total.sum().backward()  # type: ignore[no-untyped-call]
     assert student.grad is not None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 
 from potstill.core.errors import PotstillError
 from potstill.core.hashing import canonical_json
+from potstill.core.outputs import TaskOutput
 from potstill.tasks import TaskSpec, registry
 from potstill.testing import tiny
 from potstill.testing._claims import claims_of
@@ -23,6 +26,10 @@ def check_task(spec: TaskSpec) -> None:
     """
     check_spec(spec, registry, "task")
     claims = claims_of("task", spec)
+    allowed = get_args(TaskOutput)
+    claims.that(
+        getattr(spec, "output", None) in allowed, f"must say in `output` what its models give, one of {allowed}"
+    )
     num_classes = 12
     outputs, labels = tiny.logits(60, num_classes), np.arange(60) % num_classes
     labels[::7] = -1

@@ -3,12 +3,13 @@ pixels, C channels, K classes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core.errors import StoreError
+from potstill.core.outputs import TeacherOutput
 from potstill.data.dataset import Split
 from potstill.labels.codecs import CodecSpec
 from potstill.models import ModelIO
@@ -52,20 +53,19 @@ class Rows:
     """A batch of teacher outputs from a tensor; `asked` lists each reading as (temperature, standardised).
 
     Args:
-        values_BK: logits, or probabilities.
-        output: which of the two.
+        values_BK: logits, probabilities, values or ids of tokens.
+        output: which of them.
     """
 
-    def __init__(self, values_BK: Tensor, output: Literal["logits", "probabilities"] = "logits") -> None:
+    def __init__(self, values_BK: Tensor, output: TeacherOutput = "logits") -> None:
         self.values_BK = values_BK
-        self.output: Literal["logits", "probabilities"] = output
+        self.output: TeacherOutput = output
         self.asked: list[tuple[float, bool]] = []
 
     def logits(self, temperature: float = 1.0, standardized: bool = False) -> Tensor:
         """Return [B, K], standardised per row if asked. Raises StoreError where the teacher gives probabilities."""
         self.asked.append((temperature, standardized))
-        if self.output != "logits":
-            raise StoreError("labels: this objective needs the teacher's logits; the teacher gives probabilities.")
+        self._must_give("logits")
         if not standardized:
             return self.values_BK
         centred = self.values_BK - self.values_BK.mean(dim=1, keepdim=True)
@@ -75,7 +75,25 @@ class Rows:
     def probabilities(self) -> Tensor:
         """Return [B, K], rows summing to 1."""
         self.asked.append((1.0, False))
+        if self.output != "probabilities":
+            self._must_give("logits")
         return self.values_BK.softmax(dim=1) if self.output == "logits" else self.values_BK
+
+    def values(self) -> Tensor:
+        """Return [B, ...]. Raises StoreError where the teacher gives something else."""
+        self.asked.append((1.0, False))
+        self._must_give("values")
+        return self.values_BK
+
+    def tokens(self) -> Tensor:
+        """Return [B, L]. Raises StoreError where the teacher gives something else."""
+        self.asked.append((1.0, False))
+        self._must_give("tokens")
+        return self.values_BK
+
+    def _must_give(self, output: TeacherOutput) -> None:
+        if self.output != output:
+            raise StoreError(f"labels: this objective needs the teacher's {output}; the teacher gives {self.output}.")
 
 
 class MemoryStore:
@@ -89,11 +107,9 @@ class MemoryStore:
 
     views = 1
 
-    def __init__(
-        self, values_NK: NDArray[Any], codec: CodecSpec, output: Literal["logits", "probabilities"] = "logits"
-    ) -> None:
+    def __init__(self, values_NK: NDArray[Any], codec: CodecSpec, output: TeacherOutput = "logits") -> None:
         self.codec = codec
-        self.output: Literal["logits", "probabilities"] = output
+        self.output: TeacherOutput = output
         self.num_rows, self.width = values_NK.shape
         self._fields = codec.encode(values_NK)
 

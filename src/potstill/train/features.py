@@ -131,9 +131,9 @@ class Features:
             )
         ours, theirs = list_places(module, preprocess(sample), "student"), self._teacher.places(sample)
         for term, objective in terms.items():
-            taps = objective.needs().taps
-            if taps is not None:
-                pairs = resolve(taps, ours, theirs, term)
+            needs = objective.needs()
+            if needs.taps is not None:
+                pairs = resolve(needs.taps, ours, theirs, term, needs.tap_sort)
                 self._joined[term] = [_Joined(p, _joint(objective, p, term, i, seed)) for i, p in enumerate(pairs)]
                 self.adapters[term] = nn.ModuleList([j.joint.student for j in self._joined[term]])
         self.adapters.to(sample.device)

@@ -183,7 +183,7 @@ class Trainer:
         )
         device = self.world.device
         inputs = LossInputs(
-            logits_BK=torch.empty(0),
+            output=torch.empty(0),
             labels_B=batch.labels_B.to(device),
             progress=step / fit.num_steps,
             teacher=StoreRows(fit.store, view, rows_B, device) if fit.store is not None else None,
@@ -197,11 +197,11 @@ class Trainer:
         self.world.seed(rng.seed_of(fit.seed, step, self.world.rank))
         pixels, seen, inputs = self._inputs(step)
         with self._precision(), self.features.captured:
-            logits = self.module(self.preprocess(pixels))
-        inputs.logits_BK = logits.float()
+            output = self.module(self.preprocess(pixels))
+        inputs.output = output.float()
         total, terms = self.terms.loss(inputs, self.features.views(inputs, pixels, *seen))
         if step % self.look_every == 0:
-            self._look(step, total, terms, inputs.logits_BK)
+            self._look(step, total, terms, inputs.output)
         if not math.isfinite(float(total.detach())):
             values = {name: float(term.detach()) for name, term in terms.items()}
             raise TrainingError(

@@ -19,6 +19,7 @@ from potstill.core.errors import PotstillError, StoreError
 from potstill.labels.codecs import registry
 from potstill.labels.codecs.float16 import Float16Spec
 from potstill.labels.codecs.float32 import Float32Spec
+from potstill.labels.codecs.token_ids import TokenIdsSpec
 from potstill.labels.codecs.topk import TopKSpec
 from potstill.labels.live import LiveStore
 from potstill.labels.rows import StoreRows
@@ -292,3 +293,29 @@ def test_the_manifest_says_where_labels_come_from(tmp_path: Path) -> None:
     assert first["min"] == pytest.approx(float(Z[0][:96].min())) and first["max"] == pytest.approx(
         float(Z[0][:96].max())
     )
+
+
+def test_tokens_come_back_as_they_were_and_nothing_else_does(tmp_path: Path) -> None:
+    """Ids of a vocabulary of 250,000, with padding; no error of a distribution is stated, since they are none."""
+    ids = np.random.default_rng(5).integers(-1, 250_000, (ROWS, 7)).astype(np.float32)
+    write(tmp_path, TokenIdsSpec(), shape=(7,), views=1, output="tokens", label=lambda rows, view: ids[rows])
+    store, rows = LabelStore.open(tmp_path), np.array([3, 0, 329, 3])
+    found = StoreRows(store, 0, rows).tokens()
+    assert str(found.dtype) == "torch.int64" and np.array_equal(found.numpy(), ids[rows].astype(np.int64))
+    assert store.facts()["error"] == {} and store.facts()["bytes_per_row"] >= 28
+    with pytest.raises(StoreError, match="needs the teacher's logits; the store holds tokens"):
+        StoreRows(store, 0, rows).logits()
+    with pytest.raises(StoreError, match=r"must be given ids of tokens, whole numbers from -1 to 16777216; got 0\.5"):
+        write(tmp_path / "b", TokenIdsSpec(), views=1, output="tokens", label=lambda rows, view: np.full((32, 12), 0.5))
+
+
+def test_values_come_back_flat_and_are_no_logits(tmp_path: Path) -> None:
+    store = LabelStore.open(write(tmp_path, Float32Spec(), output="values"))
+    rows = np.array([1, 200])
+    assert np.array_equal(StoreRows(store, 1, rows).values().numpy(), Z[1][rows])
+    assert store.facts()["error"] == {}
+    for read in ("logits", "probabilities", "tokens"):
+        with pytest.raises(StoreError, match=r"the store holds values\. Use an objective that reads these"):
+            getattr(StoreRows(store, 0, rows), read)()
+    with pytest.raises(StoreError, match="needs the teacher's values; the store holds logits"):
+        StoreRows(LabelStore.open(write(tmp_path / "l")), 0, rows).values()

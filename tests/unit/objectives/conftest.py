@@ -60,6 +60,6 @@ def batch() -> Callable[..., LossInputs]:
 
     def make(student_BK: Tensor, labels: list[int] | None = None, **fields: Any) -> LossInputs:
         labels_B = torch.tensor(labels if labels is not None else [-1] * len(student_BK))
-        return LossInputs(**{"logits_BK": student_BK, "labels_B": labels_B, "progress": 0.5, **fields})
+        return LossInputs(**{"output": student_BK, "labels_B": labels_B, "progress": 0.5, **fields})
 
     return make

@@ -26,6 +26,7 @@ from potstill.labels.spec import FeaturesSpec, LabelsSpec
 from potstill.labels.store import LabelStore
 from potstill.labels.writer import check
 from potstill.models.ds_cnn import DsCnnSpec
+from potstill.objectives.attention_kl import AttentionKlSpec
 from potstill.objectives.feature_l2 import FeatureL2Spec
 from potstill.objectives.rkd import RkdSpec
 from potstill.objectives.soft_label import SoftLabelSpec
@@ -226,19 +227,21 @@ def test_a_stage_asks_for_the_stores_of_its_places_and_for_no_teacher() -> None:
 
 
 def test_a_step_is_named_where_it_has_taps_and_is_otherwise_itself() -> None:
-    step = DistillStep(objectives=(SoftLabelSpec(), FeatureL2Spec(), RkdSpec()))
+    step = DistillStep(objectives=(SoftLabelSpec(), FeatureL2Spec(), RkdSpec(), AttentionKlSpec()))
     asked = []
 
-    def name(number: int, taps: Any) -> tuple[TapPair, ...]:
-        asked.append((number, taps))
+    def name(number: int, taps: Any, sort: str) -> tuple[TapPair, ...]:
+        asked.append((number, taps, sort))
         return (TapPair(student="2", teacher="conv"),)
 
     named = step.named(name)
-    assert asked == [(1, "auto"), (2, "last")] and isinstance(named, DistillStep)
+    assert asked == [(1, "auto", "stages"), (2, "last", "stages"), (3, "auto", "attention")] and isinstance(
+        named, DistillStep
+    )
     assert named.terms()[0] == SoftLabelSpec()
     assert {o.needs().taps for o in named.terms()[1:]} == {(TapPair(student="2", teacher="conv"),)}
     auto = DistillStep(objectives="auto")
-    assert auto.named(name) == auto and len(asked) == 2
+    assert auto.named(name) == auto and len(asked) == 3
 
 
 def test_only_a_codec_that_keeps_every_value_will_do() -> None:

@@ -203,7 +203,7 @@ def test_terms_of_one_kind_are_numbered() -> None:
 
 def test_a_term_that_no_row_has_is_zero_and_has_a_gradient_of_zero() -> None:
     logits = torch.randn(4, 10, requires_grad=True)
-    x = LossInputs(logits_BK=logits, labels_B=torch.full((4,), -1), progress=0.0)
+    x = LossInputs(output=logits, labels_B=torch.full((4,), -1), progress=0.0)
     total, terms = Terms([HardLabelSpec()], World()).loss(x)
     total.backward()  # type: ignore[no-untyped-call]
     assert float(terms["hard-label"]) == 0 and logits.grad is not None and not logits.grad.any()

@@ -16,6 +16,8 @@ class CodecSpec(Spec, ABC):
 
     dense: ClassVar[bool] = False
     """Keeps every class, so that decoding does not depend on the temperature."""
+    tokens: ClassVar[bool] = False
+    """Keeps ids of tokens, whole numbers from -1 (padding), and nothing else; every other codec rounds them."""
     kind: str
 
     @abstractmethod
