@@ -302,7 +302,7 @@ def test_tokens_come_back_as_they_were_and_nothing_else_does(tmp_path: Path) -> 
     store, rows = LabelStore.open(tmp_path), np.array([3, 0, 329, 3])
     found = StoreRows(store, 0, rows).tokens()
     assert str(found.dtype) == "torch.int64" and np.array_equal(found.numpy(), ids[rows].astype(np.int64))
-    assert store.facts()["error"] == {} and store.facts()["bytes_per_row"] >= 28
+    assert store.manifest["error"] == {} and store.facts()["bytes_per_row"] >= 28
     with pytest.raises(StoreError, match="needs the teacher's logits; the store holds tokens"):
         StoreRows(store, 0, rows).logits()
     with pytest.raises(StoreError, match=r"must be given ids of tokens, whole numbers from -1 to 16777216; got 0\.5"):
@@ -313,7 +313,7 @@ def test_values_come_back_flat_and_are_no_logits(tmp_path: Path) -> None:
     store = LabelStore.open(write(tmp_path, Float32Spec(), output="values"))
     rows = np.array([1, 200])
     assert np.array_equal(StoreRows(store, 1, rows).values().numpy(), Z[1][rows])
-    assert store.facts()["error"] == {}
+    assert store.manifest["error"] == {}
     for read in ("logits", "probabilities", "tokens"):
         with pytest.raises(StoreError, match=r"the store holds values\. Use an objective that reads these"):
             getattr(StoreRows(store, 0, rows), read)()
