@@ -18,6 +18,10 @@ from gain import unpack
 from scipy.stats import t as student_t
 
 AUTO = "auto"
+EARLIER = "auto, earlier rules"
+"""Lines of auto before its rules were written anew from this ledger (docs/log.md)."""
+SEEN = 3
+"""Replicates, the first ones, from which the rules were written."""
 MARGIN = 0.3
 """Points that auto may be behind: the goals of this benchmark."""
 _DRAWS = 2000
@@ -42,8 +46,9 @@ class Pooled:
         return f"{self.points:+.2f} [{self.bound(0.025):+.2f}, {self.bound(0.975):+.2f}]"
 
 
-def pooled(cells: list[Cell], arm: str, control: str = CONTROL) -> Pooled | None:
-    """Return the mean over cells of arm minus control, over the replicates that all of these cells have; None below three.
+def pooled(cells: list[Cell], arm: str, control: str = CONTROL, first: int = 0) -> Pooled | None:
+    """Return the mean over cells of arm minus control, over the replicates from `first` on that all of these cells have; None
+    below three.
 
     Cells are not independent: those of one replicate share their split, teacher or first weights, those of one task the
     test rows. So the mean over cells is taken within each replicate, and its spread over R replicates gives Student's t
@@ -51,9 +56,9 @@ def pooled(cells: list[Cell], arm: str, control: str = CONTROL) -> Pooled | None
     alike for all cells of a task, and is added.
     """
     common = set.intersection(*(set(c.common(arm, control)) for c in cells)) if cells else set()
-    if len(common) < LEAST:
+    replicates = sorted(r for r in common if r >= first)
+    if len(replicates) < LEAST:
         return None
-    replicates = sorted(common)
     means = np.stack([100 * (c.correct(arm, replicates) - c.correct(control, replicates)).mean(axis=1) for c in cells])
     over_R = means.mean(axis=0)
     variance = float(over_R.var(ddof=1)) / len(replicates) + _rows_variance(cells, arm, control, replicates)
@@ -118,7 +123,22 @@ def _goals(cells: list[Cell], num_all: int) -> str:
             f"control); auto minus it: {against.text}: **{_met(against.points > -MARGIN)}** by its mean"
             + (", and by its whole interval." if against.bound(0.025) > -MARGIN else ", not by its whole interval.")
         )
-    return lines[0] + "\n\n" + "\n".join(lines[1:])
+    return "\n\n".join([lines[0], "\n".join(lines[1:]), _unseen(cells)])
+
+
+def _unseen(cells: list[Cell]) -> str:
+    """Say what holds for replicates that the rules were not written from."""
+    fresh = [c for c in cells if sum(r >= SEEN for r in c.common(AUTO, CONTROL)) >= LEAST]
+    text = f"The rules were written from replicates 0 to {SEEN - 1} of this ledger, so on these auto is flattered."
+    found = pooled(fresh, AUTO, first=SEEN)
+    if found is None:
+        return text + " No cell has three others yet."
+    others = {a: p for a in ARMS if a not in (AUTO, CONTROL) and (p := pooled(fresh, a, first=SEEN))}
+    beside = "; ".join(f"`{a}` {p.text}" for a, p in sorted(others.items(), key=lambda item: -item[1].points))
+    return (
+        f"{text} On {found.replicates} other replicates of {len(fresh)} cells ({', '.join(sorted({c.task for c in fresh}))}): "
+        f"auto {found.text}" + (f"; {beside}." if beside else ".")
+    )
 
 
 def _met(yes: bool) -> str:
@@ -138,6 +158,8 @@ def _fixed(cells: list[Cell]) -> dict[str, Pooled]:
 def _arms_table(cells: list[Cell]) -> str:
     """Return every arm that all of these cells have, best first, apart for few labels and all."""
     arms = {AUTO: pooled(cells, AUTO), **_fixed(cells)}
+    if (earlier := pooled(cells, EARLIER)) is not None:
+        arms[EARLIER] = earlier
     parts = [
         ("few labels", [c for c in cells if c.share == "few"]),
         ("all labels", [c for c in cells if c.share == "all"]),
@@ -168,7 +190,8 @@ def _races(cells: list[Cell]) -> str:
     head = ["cell", "winners", "decided by a race", "student kept", "validation rows", "losers' steps", "points"]
     return (
         "What was chosen. With fewer than 30 labelled validation rows there is no race: the first rule is taken. The control "
-        "is kept unless the student is better on the validation rows.\n\n" + md(head, rows)
+        "is kept unless the student is judged better by the validation rows and, with few labels, by what is to be expected.\n\n"
+        + md(head, rows)
     )
 
 

@@ -208,11 +208,12 @@ def plan(only: list[str] | None = None) -> list[Training]:
         grid(task, screen, (*BASIC, "auto"))
     for task in GRID:
         grid(task, screen, (*PAPERS, *CORE))
+    for task in ("digits", "fashion-mnist"):
+        grid(task, screen, FEATURES, students=(1,))
+    grid("fashion-mnist, ViT to MobileNet", range(2), ("hard-label", "T=1", *FEATURES), ("all",), students=(0,))
     for r in more:
         for task in ("digits", "fashion-mnist"):
             grid(task, range(r, r + 1), FINAL)
-    for task in ("digits", "fashion-mnist"):
-        grid(task, screen, FEATURES, students=(1,))
     for share in ("all", "few"):
         grid("fashion-mnist, ViT to MobileNet", screen, ("hard-label", "T=1", *FEATURES), (share,), students=(0,))
     grid("cifar10", screen, FEATURES, students=(1,))

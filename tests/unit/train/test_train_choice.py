@@ -9,11 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from potstill.train import choice
 from potstill.train.choice import LEAST_ROWS, MOST, RULES, Known, Picked, first_part, no_race, pick
 
 PLAIN = Known(
     num_classes=10, labelled=1.0, teacher_accuracy=0.98, calibration_error=0.02, noise=0.0, capacity=8.0, same_family=False
 )  # fmt: skip
+
+FEW_LABELS = ["T=1", "standardised T=2", "T=2"]
+MOST_LABELS = ["wttm and hard labels", "dist and hard labels"]
 
 
 def picked(known: Known) -> Picked:
@@ -38,22 +42,23 @@ def test_conditions_ask_for_what_is_known_and_can_be_met() -> None:
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
-        ({}, ["standardised T=2", "T=1", "standardised T=2 and hard labels"]),
-        ({"labelled": 0.1}, ["standardised T=2", "T=1", "T=2"]),
-        ({"labelled": 0.5}, ["standardised T=2", "T=1", "standardised T=2 and hard labels"]),
-        ({"capacity": 80.0}, ["standardised T=2", "T=1", "dist and hard labels"]),
-        ({"capacity": 80.0, "same_family": True}, ["standardised T=2", "T=1", "standardised T=2 and hard labels"]),
-        ({"capacity": None, "same_family": None}, ["standardised T=2", "T=1", "standardised T=2 and hard labels"]),
-        ({"noise": 0.02}, ["standardised T=2", "T=2", "T=1"]),
-        ({"calibration_error": 0.1}, ["standardised T=2", "T=1", "T=2"]),
-        ({"teacher_accuracy": 0.3}, ["T=1 and hard labels alike", "standardised T=2", "T=1"]),
+        ({}, [*MOST_LABELS, "T=1"]),
+        ({"labelled": 0.1}, FEW_LABELS),
+        ({"labelled": 0.49}, FEW_LABELS),
+        ({"labelled": 0.5}, [*MOST_LABELS, "T=1"]),
+        ({"capacity": 100.0}, [*MOST_LABELS, "standardised T=2"]),
+        ({"capacity": 100.0, "same_family": True}, [*MOST_LABELS, "T=1"]),
+        ({"capacity": None, "same_family": None}, [*MOST_LABELS, "T=1"]),
+        ({"teacher_accuracy": 0.3}, ["T=1 and hard labels alike", *MOST_LABELS]),
         ({"num_classes": 2}, ["T=1", "T=2", "T=2 and hard labels"]),
-        ({"num_classes": 2, "noise": 0.1}, ["T=1", "T=2", "T=4"]),
-        ({"num_classes": 3}, ["standardised T=2", "T=1", "standardised T=2 and hard labels"]),
-        ({"num_classes": 1000}, ["standardised T=2", "T=1", "standardised T=2 and hard labels"]),
+        ({"num_classes": 2, "noise": 0.1}, ["T=1", "T=2"]),
+        ({"num_classes": 2, "noise": 0.1, "calibration_error": 0.1}, ["T=1", "T=2", "T=4"]),
+        ({"num_classes": 3}, [*MOST_LABELS, "T=1"]),
+        ({"num_classes": 1000}, [*MOST_LABELS, "T=1"]),
         ({"num_classes": 1001}, ["T=1", "dkd and hard labels", "wttm and hard labels"]),
     ],
-    ids=["all", "few", "half", "big", "family", "unknown", "noise", "unsure", "weak", "two", "two-noise", "three", "1000", "1001"],
+    ids=["all", "few", "nearly half", "half", "big", "family", "unknown", "weak", "two", "two-noise", "two-unsure", "three",
+         "1000", "1001"],
 )  # fmt: skip
 def test_candidates(changes: dict[str, Any], wanted: list[str]) -> None:
     assert names(**changes) == wanted
@@ -80,13 +85,19 @@ def test_what_the_labels_cannot_serve_is_left_out_with_the_reason_and_the_next_t
     def refuses(objective: Any) -> str | None:
         return "no logits" if getattr(objective, "standardize", False) else None
 
-    found = pick(dataclasses.replace(PLAIN, labelled=0.1, capacity=80.0), refuses)
-    assert [rule.name for rule in found.candidates] == ["T=1", "T=2", "dist and hard labels"]
+    found = pick(dataclasses.replace(PLAIN, capacity=200.0), refuses)
+    assert [rule.name for rule in found.candidates] == [*MOST_LABELS, "T=1"]
     assert found.left_out == {"standardised T=2": "no logits"}
     assert not pick(PLAIN, lambda objective: "never").candidates
-    twice = pick(dataclasses.replace(PLAIN, labelled=0.1, noise=0.02), refuses)
-    assert [rule.name for rule in twice.candidates] == ["T=2", "T=1"], "one name is tried once"
-    assert twice.candidates[0].why.startswith("the teacher is sure of another class"), "for its first reason"
+
+
+def test_one_name_is_tried_once_for_its_first_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = [dataclasses.replace(rule, why="again") for rule in RULES]
+    for rules, told in (((*RULES, *again), False), ((*again, *RULES), True)):
+        monkeypatch.setattr(choice, "RULES", tuple(rules))
+        found = picked(dataclasses.replace(PLAIN, labelled=0.1)).candidates
+        assert [rule.name for rule in found] == FEW_LABELS
+        assert all((rule.why == "again") == told for rule in found)
 
 
 @given(st.integers(1, 10**7), st.integers(2, MOST))
