@@ -111,7 +111,7 @@ TASKS = {
         training={"epochs": 15, "batch_size": 128, "learning_rate": 0.01},
         few=600, views=4,
     ),
-    "fashion-mnist, ViT to MobileNet": Task(
+    "fashion-mnist-vit-to-mobilenet": Task(
         data=_FASHION,
         augment=[{"kind": "shift", "pixels": 2}, {"kind": "flip"}],
         teacher={"kind": "train", "model": {"kind": "vit", "dim": 64, "depth": 4},
@@ -210,12 +210,12 @@ def plan(only: list[str] | None = None) -> list[Training]:
         grid(task, screen, (*PAPERS, *CORE))
     for task in ("digits", "fashion-mnist"):
         grid(task, screen, FEATURES, students=(1,))
-    grid("fashion-mnist, ViT to MobileNet", range(2), ("hard-label", "T=1", *FEATURES), ("all",), students=(0,))
+    grid("fashion-mnist-vit-to-mobilenet", range(2), ("hard-label", "T=1", *FEATURES), ("all",), students=(0,))
     for r in more:
         for task in ("digits", "fashion-mnist"):
             grid(task, range(r, r + 1), FINAL)
     for share in ("all", "few"):
-        grid("fashion-mnist, ViT to MobileNet", screen, ("hard-label", "T=1", *FEATURES), (share,), students=(0,))
+        grid("fashion-mnist-vit-to-mobilenet", screen, ("hard-label", "T=1", *FEATURES), (share,), students=(0,))
     grid("cifar10", screen, FEATURES, students=(1,))
     for r in more:
         grid("cifar10", range(r, r + 1), FINAL)

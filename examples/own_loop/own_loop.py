@@ -15,7 +15,7 @@ import potstill as ps
 def main(run: str) -> float:
     """Train a student on cached labels and return its last loss."""
     labelled = ps.open_labels(run)  # every shard's SHA-256 is checked here
-    student = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, labelled.store.num_classes))
+    student = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, labelled.store.width))
     optimizer = torch.optim.AdamW(student.parameters(), lr=5e-3)
     rng = np.random.default_rng(0)
     loss = torch.tensor(0.0)

@@ -31,7 +31,7 @@ def test_killed_in_the_race_it_ends_in_the_same_student(tmp_path: Path, write: A
     stopped = start(tmp_path, recipe, "parts")
     assert stopped.stderr is not None
     for line in stopped.stderr:
-        if '"start"' in line and "steps/student/seed0/1-distill (T=1)" in line:
+        if '"start"' in line and "steps/student/seed0/1-distill (standardised T=2)" in line:
             break
     stopped.send_signal(signal.SIGKILL)
     stopped.communicate()
