@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from potstill.core import artifact
-from potstill.core.errors import ChangedError, DamagedError, StoreError
+from potstill.core.errors import ChangedError, DamagedError, PotstillError, StoreError
 from potstill.core.progress import Progress
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.graph import Graph, Node, still_so
@@ -64,10 +64,12 @@ class Executor:
             self.progress.say(f"  {node.name}: what it reads was made again since it was interrupted; it starts over")
         context = self._context(node)
         try:
-            facts = self._run(node, context, makings)
-            if node.spec.reads_long:
-                self._verified -= set(node.parts["inputs"].values())  # again: the disk may have lied meanwhile
-                self._verify_inputs(node)
+            try:
+                facts = self._run(node, context, makings)
+            except PotstillError:
+                self._verify_again(node)  # what it stopped at may be damage, which has a name and a remedy
+                raise
+            self._verify_again(node)
             self._check_unchanged(node, makings)
         except (DamagedError, ChangedError):
             self.cache.drop_work(node.key)  # some of it may come from what is damaged or changed
@@ -125,6 +127,12 @@ class Executor:
             )
         if self._makings(node) != makings:
             raise ChangedError(f"{node.name}: what it reads was repaired or made again meanwhile. Run again.")
+
+    def _verify_again(self, node: Node) -> None:
+        """Read what a long stage read once more: the disk may have lied meanwhile."""
+        if node.spec.reads_long:
+            self._verified -= set(node.parts["inputs"].values())
+            self._verify_inputs(node)
 
     def _verify_inputs(self, node: Node) -> None:
         """Read every byte of what this stage builds on, once a process."""
