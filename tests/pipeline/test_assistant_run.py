@@ -41,6 +41,8 @@ def test_the_assistant_is_trained_once_and_teaches_all(tmp_path: Path, cache: Pa
         assert student["inputs"]["labels"] == keys["label/1"] and student["inputs"]["teacher"] == keys["assist/1"]
         assert manifests[f"steps/hard-pseudo-label/seed{seed}/2-distill"]["inputs"]["labels"] == keys["label/1"]
         assert set(manifests[f"steps/hard-label/seed{seed}/2-distill"]["inputs"]) == {"data"}
+    stores = json.loads(cli("labels", "check", "run", "--json").stdout)
+    assert [Path(store["folder"]).name for store in stores] == [keys["label"], keys["label/1"]], "the assistant's, too"
     results = json.loads((run / "results.json").read_text())
     (assistant,) = results["assistants"]
     assert results["models"]["assistant"] == assistant["model"] and assistant["model"]["params"] == 5142

@@ -35,7 +35,7 @@ def store_folders(folder: Path) -> list[Path]:
     if not (folder / "run.json").is_file():
         return [_store(folder)]
     keys = atomic.read_json(folder / "run.json")["keys"]
-    names = [name for name in keys if name == "label" or name.startswith("features/")]
+    names = sorted((n for n in keys if n.split("/")[0] in _STAGES), key=lambda n: not n.startswith("label"))
     if not names:
         why = "its teacher ran live or was not read" if keys else "it is not finished: run its recipe again"
         raise PotstillError(f"{folder}: must be a run with stored labels or features; {why}.")
