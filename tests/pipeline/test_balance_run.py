@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
-from children import finish, start
+from children import finish, interrupt_training, start
 from safetensors.numpy import load_file
 
 SHARES = {"soft-label": 0.7, "similarity-preserving": 0.3}
@@ -35,14 +33,7 @@ def test_shares_are_kept_where_the_papers_weight_drowns_soft_labels(
     cli("run", write(*EDITS), "--out", "plain", "--threads", "1")
     assert mean_shares(tmp_path / "plain")["soft-label"] < 0.2, "the weight of the paper on digits"
     stopped = start(tmp_path, recipe := write(*EDITS, BALANCE), "parts")
-    assert stopped.stderr is not None
-    for line in stopped.stderr:
-        if '"start"' in line and "steps/student" in line:
-            break
-    time.sleep(0.5)
-    stopped.send_signal(signal.SIGINT)  # saves the step in hand
-    stopped.stderr.read()
-    assert stopped.wait(timeout=60) == 130
+    interrupt_training(stopped, after_s=0.5)
     (left,) = (cache / "work").rglob("checkpoint.safetensors")
     assert {f"balance/{name}" for name in SHARES} <= set(load_file(left))
     finish(start(tmp_path, recipe, "parts"))

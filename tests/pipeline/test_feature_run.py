@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import onnx
-from children import finish, start
+from children import finish, interrupt_training, start
 from safetensors.numpy import load_file
 
 OBJECTIVES = [{"kind": "soft-label", "temperature": 2.0}, {"kind": "feature-l2"}, {"kind": "rkd", "weight": 0.1}]
@@ -28,14 +26,7 @@ def sha256(path: Path) -> str:
 def test_killed_while_the_student_trains_it_resumes_to_the_same_bits(tmp_path: Path, write: Any, cache: Path) -> None:
     recipe = write(*EDITS)
     stopped = start(tmp_path, recipe, "parts")
-    assert stopped.stderr is not None
-    for line in stopped.stderr:
-        if '"start"' in line and "steps/student" in line:
-            break
-    time.sleep(0.3)
-    stopped.send_signal(signal.SIGINT)  # saves the step in hand
-    stopped.stderr.read()
-    assert stopped.wait(timeout=60) == 130
+    interrupt_training(stopped)
     checkpoints = list((cache / "work").rglob("checkpoint.safetensors"))
     assert any(k.startswith("adapters/feature-l2.0.") for path in checkpoints for k in load_file(path))
     finish(start(tmp_path, recipe, "parts"))

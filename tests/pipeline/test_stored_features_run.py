@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
-from children import finish, start
+from children import finish, interrupt_training, start
 
 OBJECTIVES = [{"kind": "soft-label", "temperature": 2.0}, {"kind": "feature-l2"}, {"kind": "rkd", "weight": 0.1}]
 EDITS: list[tuple[str, Any]] = [
@@ -28,14 +26,7 @@ def sha256(path: Path) -> str:
 def test_killed_flipped_and_mended_it_ends_in_the_same_bits(tmp_path: Path, write: Any, cli: Any, cache: Path) -> None:
     recipe = write(*EDITS)
     stopped = start(tmp_path, recipe, "parts")
-    assert stopped.stderr is not None
-    for line in stopped.stderr:
-        if '"start"' in line and "steps/student" in line:
-            break
-    time.sleep(0.3)
-    stopped.send_signal(signal.SIGINT)  # saves the step in hand
-    stopped.stderr.read()
-    assert stopped.wait(timeout=60) == 130
+    interrupt_training(stopped)
     finish(start(tmp_path, recipe, "parts"))
     keys = json.loads((tmp_path / "parts" / "run.json").read_text())["keys"]
     student = sha256(tmp_path / "parts" / "student.safetensors")

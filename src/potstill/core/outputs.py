@@ -10,3 +10,6 @@ numbers [B, H, V]."""
 
 TeacherOutput = Literal["logits", "probabilities", "values", "tokens"]
 """What a store holds of the teacher: its logits or probabilities, its numbers, or the ids of tokens that it wrote."""
+
+StoreOutput = TeacherOutput | Literal["features"]
+"""What a store's rows are: final outputs, or what one place inside the teacher gives."""

@@ -3,24 +3,20 @@ tapped output laid flat."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from pydantic import TypeAdapter
 
 from potstill.core import atomic
 from potstill.core.errors import PotstillError, StoreError
 from potstill.core.hashing import digest_file, digest_json
-from potstill.core.outputs import TeacherOutput
+from potstill.core.outputs import StoreOutput
 from potstill.labels.codecs import AnyCodec, CodecSpec
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
-Output = TeacherOutput | Literal["features"]
-"""What a store's rows are: final outputs, or what one place inside the teacher gives."""
 TARGET_SHARD_BYTES = 32 << 20
 
 
@@ -41,17 +37,12 @@ class Shard:
         return f"{self.folder}/v{self.view:03d}-s{self.index:05d}.safetensors"
 
 
-def row_bytes(codec: CodecSpec, width: int) -> int:
-    """Return the bytes of one encoded row."""
-    return sum(np.dtype(d).itemsize * math.prod(shape) for d, shape in codec.layout(width).values())
-
-
 def default_shard_rows(codec: CodecSpec, width: int, micro_batch: int) -> int:
     """Return a multiple of the micro-batch that makes shards of about 32 MiB."""
-    return max(1, TARGET_SHARD_BYTES // row_bytes(codec, width) // micro_batch) * micro_batch
+    return max(1, TARGET_SHARD_BYTES // codec.row_bytes(width) // micro_batch) * micro_batch
 
 
-def shards_of(num_rows: int, views: int, shard_rows: int, output: Output) -> list[Shard]:
+def shards_of(num_rows: int, views: int, shard_rows: int, output: StoreOutput) -> list[Shard]:
     """Return every shard of a store, in order."""
     folder = "features" if output == "features" else "logits"
     return [

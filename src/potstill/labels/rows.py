@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core.errors import StoreError
-from potstill.core.outputs import TeacherOutput
-from potstill.labels._layout import Output
+from potstill.core.outputs import StoreOutput, TeacherOutput
 from potstill.labels.codecs import CodecSpec
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class RowReader(Protocol):
     codec: CodecSpec
 
     @property
-    def output(self) -> Output:
+    def output(self) -> StoreOutput:
         """Return what the rows are."""
         ...
 

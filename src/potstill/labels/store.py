@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core.errors import DamagedError, StoreError
+from potstill.core.outputs import StoreOutput
 from potstill.core.tensorfile import Map, mapping, open_arrays
-from potstill.labels._layout import MANIFEST, SCHEMA, Output, codec_from, shard_problem, unseal
+from potstill.labels._layout import MANIFEST, SCHEMA, codec_from, shard_problem, unseal
 from potstill.labels.codecs import CodecSpec
 
 _MAX_OPEN = 256
@@ -39,7 +40,7 @@ class LabelStore:
         self.views: int = manifest["views"]
         self.micro_batch: int = manifest["micro_batch"]
         self.shard_rows: int = manifest["shard_rows"]
-        self.output: Output = manifest["output"]
+        self.output: StoreOutput = manifest["output"]
         self.codec: CodecSpec = codec_from(manifest["codec"])
         self._layout = self.codec.layout(self.width)
         self._firsts = np.arange(0, self.num_rows, self.shard_rows)

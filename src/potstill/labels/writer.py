@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from potstill.core import atomic
 from potstill.core.errors import StoreError
 from potstill.core.hashing import digest_file
+from potstill.core.outputs import StoreOutput
 from potstill.core.progress import Progress
 from potstill.core.tensorfile import TensorWriter
 from potstill.labels._batches import micro_batch_rows, validated
@@ -22,7 +23,6 @@ from potstill.labels._kl import KlError
 from potstill.labels._layout import (
     MANIFEST,
     SCHEMA,
-    Output,
     Shard,
     default_shard_rows,
     seal,
@@ -47,7 +47,7 @@ def write_store(
     shape: tuple[int, ...],
     views: int,
     codec: CodecSpec,
-    output: Output,
+    output: StoreOutput,
     identity: dict[str, Any],
     fingerprint: dict[str, Any],
     micro_batch: int = 64,

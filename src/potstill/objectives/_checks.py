@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator
 
 from potstill.core.errors import ShapeError
 from potstill.objectives._base import LossInputs
+from potstill.schedules import Scheduled, lowest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +37,21 @@ def shaped(where: str, teacher: Tensor, student: Tensor) -> Tensor:
             f"and {list(student.shape)} of the student. Check that both are of one task."
         )
     return teacher.reshape(student.shape)
+
+
+def _above_zero(value: Scheduled) -> Scheduled:
+    if not lowest(value) > 0:
+        raise ValueError(f"must be > 0 throughout; got {lowest(value):g}. Logits are divided by it")
+    return value
+
+
+Temperature = Annotated[Scheduled, AfterValidator(_above_zero)]
+"""T > 0, dimensionless; a number or a schedule."""
+
+
+def kl_divergence(log_p: Tensor, log_q: Tensor, dim: int) -> Tensor:
+    """Return KL(p || q) in nats, summed over one dimension, of logarithms of two distributions over it."""
+    return (log_p.exp() * (log_p - log_q)).sum(dim=dim)
 
 
 def positive_temperature(where: str, temperature: float) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from potstill.core.errors import ShapeError
 from potstill.core.outputs import TaskOutput
 from potstill.objectives._base import LossInputs, ObjectiveSpec
+from potstill.objectives._checks import kl_divergence
 from potstill.objectives._features import FeatureSpec, paired
 
 if TYPE_CHECKING:
@@ -74,4 +75,4 @@ def kl_of_scores(student_BALS: Tensor, teacher_BALS: Tensor, token_mask_BL: Tens
         padding = ~token_mask_BL.bool()[:, None, None, :]
         student_BALS, teacher_BALS = (s.masked_fill(padding, _NOWHERE) for s in (student_BALS, teacher_BALS))
     log_q, log_p = torch.log_softmax(student_BALS, dim=3), torch.log_softmax(teacher_BALS.detach(), dim=3)
-    return mean_over_tokens((log_p.exp() * (log_p - log_q)).sum(dim=3).mean(dim=1), token_mask_BL)
+    return mean_over_tokens(kl_divergence(log_p, log_q, dim=3).mean(dim=1), token_mask_BL)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import field_validator
-
 from potstill.core.errors import StoreError
 from potstill.objectives._base import LossInputs, Needs, ObjectiveSpec, registry
-from potstill.objectives._checks import enough_classes, positive_temperature, same_shape
-from potstill.schedules import Scheduled, levels_of, lowest, value_at
+from potstill.objectives._checks import Temperature, enough_classes, kl_divergence, positive_temperature, same_shape
+from potstill.schedules import levels_of, value_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +50,7 @@ def soft_label(
         student_BK, teacher_BK = standardized(student_BK), standardized(teacher_BK)
     log_p = torch.log_softmax(teacher_BK / temperature, dim=1)
     log_q = torch.log_softmax(student_BK / temperature, dim=1)
-    return (log_p.exp() * (log_p - log_q)).sum(dim=1) * temperature**2
+    return kl_divergence(log_p, log_q, dim=1) * temperature**2
 
 
 def standardized(logits_BK: Tensor) -> Tensor:
@@ -98,18 +96,11 @@ class SoftLabelSpec(ObjectiveSpec):
 
     reference: ClassVar[str] = "Hinton et al. 2015, arXiv:1503.02531; Sun et al. 2024, arXiv:2403.01427 (standardize)"
     kind: Literal["soft-label"] = "soft-label"
-    temperature: Scheduled = 1.0
+    temperature: Temperature = 1.0
     """T > 0, dimensionless; a number or a schedule. 1 leaves the distributions as they are, and was best or level in our
     ledger (docs/results/gain.md); the papers' 4 was worst."""
     standardize: bool = False
     """Bring each row of both models' logits to mean 0 and standard deviation 1 before dividing by T."""
-
-    @field_validator("temperature")
-    @classmethod
-    def _positive(cls, value: Scheduled) -> Scheduled:
-        if not lowest(value) > 0:
-            raise ValueError(f"must be > 0 throughout; got {lowest(value):g}. Logits are divided by it")
-        return value
 
     def needs(self) -> Needs:
         temperatures = levels_of(self.temperature)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from potstill.objectives._base import LossInputs, registry
-from potstill.objectives._checks import positive_temperature
+from potstill.objectives._checks import kl_divergence, positive_temperature
 from potstill.objectives._values import ValueSpec, same_values
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def spectrum(student_BHV: Tensor, teacher_BHV: Tensor, temperature: float = 0.5)
         torch.log_softmax(torch.fft.rfft(values, dim=1)[:, 1:].abs() / temperature, dim=1)
         for values in (student_BHV, teacher_BHV.detach())
     )
-    return (log_p.exp() * (log_p - log_q)).sum(dim=1).mean(dim=1)
+    return kl_divergence(log_p, log_q, dim=1).mean(dim=1)
 
 
 @registry.register

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import field_validator
-
 from potstill.core.errors import ShapeError, StoreError
 from potstill.objectives._base import LossInputs, Needs, registry
-from potstill.objectives._checks import positive_temperature, shaped
+from potstill.objectives._checks import Temperature, kl_divergence, positive_temperature, shaped
 from potstill.objectives._sequences import TokenOutputSpec, check_tokens, mean_over_tokens
-from potstill.schedules import Scheduled, levels_of, lowest, value_at
+from potstill.schedules import levels_of, value_at
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +48,7 @@ def token_soft_label(
     check_tokens("token_soft_label", token_mask_BL, student_logits_BLK.shape[0], student_logits_BLK.shape[1])
     log_p = torch.log_softmax(teacher_logits_BLK.detach() / temperature, dim=2)
     log_q = torch.log_softmax(student_logits_BLK / temperature, dim=2)
-    return mean_over_tokens((log_p.exp() * (log_p - log_q)).sum(dim=2), token_mask_BL) * temperature**2
+    return mean_over_tokens(kl_divergence(log_p, log_q, dim=2), token_mask_BL) * temperature**2
 
 
 @registry.register
@@ -60,15 +58,8 @@ class TokenSoftLabelSpec(TokenOutputSpec):
     reference: ClassVar[str] = "Kim and Rush 2016, arXiv:1606.07947; Hinton et al. 2015, arXiv:1503.02531"
     dense: ClassVar[bool] = True
     kind: Literal["token-soft-label"] = "token-soft-label"
-    temperature: Scheduled = 1.0
+    temperature: Temperature = 1.0
     """T > 0, dimensionless; a number or a schedule. 1 leaves the distributions as they are."""
-
-    @field_validator("temperature")
-    @classmethod
-    def _positive(cls, value: Scheduled) -> Scheduled:
-        if not lowest(value) > 0:
-            raise ValueError(f"must be > 0 throughout; got {lowest(value):g}. Logits are divided by it")
-        return value
 
     def needs(self) -> Needs:
         return Needs(teacher="logits", temperatures=levels_of(self.temperature))

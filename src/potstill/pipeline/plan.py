@@ -262,14 +262,11 @@ class _Cost:
         pixels = shape.io.height * shape.io.width * shape.io.channels
         if kind == "prepare":
             return (shape.train_rows + shape.test_rows) * (pixels + 33)
-        if isinstance(node.spec, (LabelStage, FeaturesStage)):
-            import numpy as np
-
-            label = isinstance(node.spec, LabelStage)
-            codec = self._recipe.labels.codec if label else self._recipe.features.codec
-            layout = codec.layout(shape.io.num_classes if label else math.prod(getattr(node.spec, "shape", ())))
-            row = sum(np.dtype(d).itemsize * math.prod(s) for d, s in layout.values())
-            return shape.train_rows * self._recipe.labels.views * row
+        rows = shape.train_rows * self._recipe.labels.views
+        if isinstance(node.spec, LabelStage):
+            return rows * node.spec.labels.codec.row_bytes(shape.io.num_classes)
+        if isinstance(node.spec, FeaturesStage):
+            return rows * node.spec.codec.row_bytes(math.prod(node.spec.shape))
         if kind in ("evaluate", "verify"):
             return shape.test_rows * shape.io.num_classes * 4
         params = self._params[{"teach": "teacher", "assist": _assistant(node.name)}.get(kind, "student")]

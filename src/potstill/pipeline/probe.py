@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from potstill.core.fingerprint import environment
 from potstill.core.tensorfile import TensorWriter, open_arrays
 from potstill.core.units import human_bytes
 from potstill.labels.codecs import CodecSpec
@@ -106,7 +106,7 @@ def feature_costs(
         torch.set_num_threads(before)
     reads = {place.name: _read(place, recipe.features.codec, batch, folder, clock) for place in places}
     rows = shape.train_rows * recipe.labels.views
-    sizes = {place.name: rows * _row_bytes(recipe.features.codec, place) for place in places}
+    sizes = {place.name: rows * recipe.features.codec.row_bytes(math.prod(place.shape)) for place in places}
     costs = [
         _cost(p.name, p.shape, sizes[p.name], [reads[p.name]], passes[p.name], batch, sum(sizes.values()))
         for p in places
@@ -122,7 +122,7 @@ def _cost(
     batch: int, total: int,
 ) -> FeatureCost:  # fmt: skip
     stored = sum(seconds for seconds, _ in reads)
-    whole = live[1] and all(whole for _, whole in reads) and total < _memory_bytes() // 2
+    whole = live[1] and all(whole for _, whole in reads) and total < environment()["memory_bytes"] // 2
     return FeatureCost(
         place=name, shape=shape, stored_bytes=size, live_bytes=0, stored_ms=1e3 * stored, live_ms=1e3 * live[0],
         batch=batch, faster="stored" if stored < live[0] else "live", source="measured" if whole else "estimated",
@@ -156,7 +156,7 @@ def _read(place: Place, codec: CodecSpec, batch: int, folder: Path, clock: Clock
     """Return (seconds to read a batch from a memory map, whether a whole batch was read)."""
     width = math.prod(place.shape)
     block = np.random.default_rng(0).normal(size=(min(64, max(1, FILE_BYTES // (4 * width))), width)).astype(np.float32)
-    num = max(1, FILE_BYTES // _row_bytes(codec, place) // len(block)) * len(block)
+    num = max(1, FILE_BYTES // codec.row_bytes(width) // len(block)) * len(block)
     rows = np.random.default_rng(1).integers(0, num, size=min(batch, num))
     with tempfile.TemporaryDirectory(dir=folder, prefix="probe-") as made:
         path = Path(made) / "rows.safetensors"
@@ -173,12 +173,3 @@ def _read(place: Place, codec: CodecSpec, batch: int, folder: Path, clock: Clock
 
         seconds, whole = _per_batch(run, len(rows), clock)
     return seconds * batch / len(rows), whole and len(rows) == batch
-
-
-def _row_bytes(codec: CodecSpec, place: Place) -> int:
-    layout = codec.layout(math.prod(place.shape)).values()
-    return sum(np.dtype(dtype).itemsize * math.prod(shape) for dtype, shape in layout)
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

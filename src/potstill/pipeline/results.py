@@ -59,7 +59,7 @@ class Results:
     def assemble(self, recipe_text: str, outcomes: list[Outcome]) -> dict[str, Any]:
         """Return the whole of results.json, but for the pictures."""
         recipe = self.recipe
-        prepared, taught = self.facts("prepare"), self.facts("teach")
+        prepared, taught, assistants = self.facts("prepare"), self.facts("teach"), self._assistants()
         student_outputs = self.outputs(f"evaluate/{STUDENT}/seed{recipe.seed}")
         teacher_outputs = self.outputs("evaluate/teacher")
         first = last_step(self.graph, STUDENT, recipe.seed)
@@ -78,11 +78,11 @@ class Results:
             "data": {k: prepared[k] for k in ("source", "rows", "labelled", "image_shape", "digest")},
             "models": {
                 "teacher": _model(taught.get("profile"), taught, self.recipe.teacher.kind),
-                **{a["name"]: a["model"] for a in self._assistants()},
+                **{a["name"]: a["model"] for a in assistants},
                 "student": _model(self.facts(first).get("profile"), self.facts(first), recipe.student.kind),
             },
             "teacher": {**_teacher_facts(taught), **self._scores(_logits(teacher_outputs, taught["output"]))},
-            "assistants": self._assistants(),
+            "assistants": assistants,
             "arms": [self._arm(arm, correct) for arm, correct in arms.items()],
             "auto": self._auto(),
             "gains": [self._gain(arm, arms) for arm in recipe.controls],
@@ -154,14 +154,8 @@ class Results:
             facts = [self.facts(n.name) for n in nodes]
             if "choice" in facts[-1]:
                 races = [f["race"] for f in facts if "race" in f]
-                out.append(
-                    {
-                        "seed": seed,
-                        "races": races,
-                        "choice": facts[-1]["choice"],
-                        "steps": facts[-2]["steps"] or facts[-1]["steps"],
-                    }
-                )
+                steps = facts[-2]["steps"] or facts[-1]["steps"]
+                out.append({"seed": seed, "races": races, "choice": facts[-1]["choice"], "steps": steps})
         return out or None
 
     def _kept_alone(self) -> list[int]:

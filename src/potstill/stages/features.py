@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from potstill.core.errors import TeacherError
-from potstill.data.augment import AnyAugment, make_batch
+from potstill.data.augment import make_batch
 from potstill.labels.codecs import AnyCodec
 from potstill.labels.codecs.float16 import Float16Spec
-from potstill.stages._base import StageContext, StageSpec, registry
-from potstill.stages._parts import MICRO_BATCH, data_io, set_threads, store_identity
-from potstill.teachers import AnyTeacher
+from potstill.stages._base import StageContext, registry
+from potstill.stages._store import Rows, StoreStage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,15 +20,11 @@ if TYPE_CHECKING:
 
 
 @registry.register
-class FeaturesStage(StageSpec):
+class FeaturesStage(StoreStage):
     """Data and teacher -> a store of one place's outputs. One place a stage: another tap leaves the others as they are."""
 
-    requires: ClassVar[tuple[str, ...]] = ("data", "teacher")
     provides: ClassVar[str] = "features"
-    reads_long: ClassVar[bool] = True
     kind: Literal["features"] = "features"
-    teacher: AnyTeacher
-    """Loads what the teach stage left."""
     place: str = Field(examples=["layer1"])
     """Path of a module of the teacher, as `potstill taps` lists them."""
     shape: tuple[int, ...] = Field(examples=[[8, 4, 4]])
@@ -38,35 +33,13 @@ class FeaturesStage(StageSpec):
     """Augmented versions of each row."""
     codec: AnyCodec = Field(default_factory=Float16Spec)
     """How each row is kept."""
-    augment: tuple[AnyAugment, ...] = ()
-    """The same for teacher and student."""
-    augment_seed: int = 0
-    """Of every augmentation draw."""
 
     def run(self, context: StageContext) -> dict[str, Any]:
-        from potstill.data.dataset import Dataset
-        from potstill.labels.store import LabelStore
-        from potstill.labels.writer import write_store
+        facts = self.fill(context, self.views, self.codec, place=self.place)
+        return {"place": self.place, "shape": list(self.shape), **facts}
 
-        set_threads(context.options.threads)
-        dataset = Dataset.open(context.inputs["data"])
-        labeller = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.mean, dataset.std)
-        train = dataset.splits["train"]
-        write_store(
-            context.work,
-            self._outputs(labeller, train),
-            num_rows=len(train),
-            shape=self.shape,
-            views=self.views,
-            codec=self.codec,
-            output="features",
-            identity=store_identity(context.inputs, self.augment, self.augment_seed) | {"place": self.place},
-            fingerprint=context.options.fingerprint(),
-            micro_batch=MICRO_BATCH,
-            accept_fingerprint=context.options.accept_fingerprint,
-            progress=context.progress,
-        )
-        return {"place": self.place, "shape": list(self.shape), **LabelStore.open(context.work).facts()}
+    def rows(self, labeller: Any, dataset: Any) -> Rows:
+        return Rows(self._outputs(labeller, dataset.splits["train"]), self.shape, "features")
 
     def _outputs(self, labeller: Any, split: Any) -> Callable[[NDArray[np.int64], int], NDArray[Any]]:
         """Return (rows [M], view) -> outputs [M, *shape] float32 of the place, the teacher run no further than that."""

@@ -253,10 +253,10 @@ def test_what_would_take_too_long_is_scaled_and_not_called_measured(
 ) -> None:
     (cost,) = feature_costs(recipe_of(), SHAPE, ["layer1"], 50, 1, tmp_path, Ticks(1.0))
     assert cost.source == "estimated" and cost.live_ms == pytest.approx(1e3 * 50 / 2)
-    monkeypatch.setattr(probe, "_memory_bytes", lambda: 1 << 21)
+    monkeypatch.setattr(probe, "environment", lambda: {"memory_bytes": 1 << 21})
     (cost,) = feature_costs(recipe_of(), SHAPE, ["layer1"], 50, 1, tmp_path, Ticks(1e-3))
     assert cost.source == "measured"
-    monkeypatch.setattr(probe, "_memory_bytes", lambda: 1 << 20)
+    monkeypatch.setattr(probe, "environment", lambda: {"memory_bytes": 1 << 20})
     (cost,) = feature_costs(recipe_of(), SHAPE, ["layer1"], 50, 1, tmp_path, Ticks(1e-3))
     assert cost.source == "estimated", "a store that memory does not hold is not read as the probe's file is"
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core.spec import Registry, Spec
@@ -38,6 +40,10 @@ class CodecSpec(Spec, ABC):
     @abstractmethod
     def error_bound(self, values_NK: NDArray[Any]) -> NDArray[Any]:
         """Return [N], the most by which a decoded value may differ from its original."""
+
+    def row_bytes(self, width: int) -> int:
+        """Return the bytes of one encoded row of so many values."""
+        return sum(np.dtype(d).itemsize * math.prod(shape) for d, shape in self.layout(width).values())
 
     def serves(self, temperature: float, standardized: bool) -> bool:
         """Return whether `decode` is meant for this temperature."""
