@@ -309,13 +309,14 @@ class FlipsWhileTraining(Fault):
             die=die,
         )
         check(not (cache / "artifacts" / student).exists(), "a student was published")
-        if die is None:
+        if (
+            die is None or not ended.killed
+        ):  # what it met, such as a label that is none, stops it before its end or its kill
             check(ended.code == 4, f"{path.name} hurt while training: ended with {ended.code}: {ended.value}")
             check(hurt in ended.value, f"the artifact is not named: {ended.value}")
             self.server.must(f"{HERE}:follow", message=ended.value, cache=str(cache))
-            return "found at the end"
+            return "found at the end" if die is None else "found before it was killed"
         # Killed before it could find out, and mended by somebody who knows: the checkpoint is of damaged values.
-        check(ended.killed, f"ended with {ended.code} before it was killed: {ended.value}")
         command = "cache gc --damaged" if path.parent == folder else f"labels repair {folder}"
         self.server.must(f"{HERE}:follow", message=f"potstill {command}", cache=str(cache))
         return "killed, mended by hand"
