@@ -95,7 +95,7 @@ class Case:
     def model(self, dataset: Dataset, which: str = "student", seed: int = 0) -> NewModel:
         """Return a new student, or the teacher."""
         torch.manual_seed(rng.seed_of(seed, "init"))
-        new = new_model(of(AnyModel, getattr(self, which)), data_io(dataset), dataset.mean, dataset.std)
+        new = new_model(of(AnyModel, getattr(self, which)), data_io(dataset), dataset.stats)
         if which == "teacher" and self.teacher_epochs:
             self._teach(new, dataset)
         return new

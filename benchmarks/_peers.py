@@ -36,7 +36,7 @@ def write_job(folder: Path, augment: bool, channels_last: bool, seed: int) -> Pa
     dataset = case.dataset()
     folder.mkdir(parents=True, exist_ok=True)
     for split in ("train", "test"):
-        np.save(folder / f"{split}_images.npy", np.asarray(dataset.splits[split].images))
+        np.save(folder / f"{split}_images.npy", np.asarray(dataset.splits[split].samples))
         np.save(folder / f"{split}_labels.npy", np.asarray(dataset.splits[split].labels))
     new = case.model(dataset, seed=seed)
     for name, module in (("student", new.module), ("teacher", case.model(dataset, "teacher").module)):
@@ -44,8 +44,8 @@ def write_job(folder: Path, augment: bool, channels_last: bool, seed: int) -> Pa
     training = case.training()
     job = {
         "epochs": JOB["epochs"], "batch_size": case.batch_size, "temperature": case.temperature, "augment": augment,
-        "shift": 2, "seed": seed, "threads": 1, "channels": dataset.image_shape[2], "classes": len(dataset.classes),
-        "mean": dataset.mean, "std": dataset.std, "rows": len(dataset.splits["train"]),
+        "shift": 2, "seed": seed, "threads": 1, "channels": dataset.shape[2], "classes": len(dataset.classes),
+        "mean": dataset.stats.mean, "std": dataset.stats.std, "rows": len(dataset.splits["train"]),
         "test_rows": len(dataset.splits["test"]), "learning_rate": training.learning_rate,
         "weight_decay": training.weight_decay, "warmup": training.warmup, "channels_last": channels_last,
     }  # fmt: skip

@@ -154,6 +154,7 @@ def train(rows: int, classes: int, steps: int, folder: Path) -> dict[str, int]:
     """Train a tiny student for some steps on a synthetic data set of so many rows; return this process's memory."""
     import torch
 
+    from potstill.core.samples import DataStats
     from potstill.core.tensorfile import open_arrays
     from potstill.data.dataset import Split
     from potstill.labels.store import LabelStore
@@ -169,8 +170,10 @@ def train(rows: int, classes: int, steps: int, folder: Path) -> dict[str, int]:
     set_threads(1)
     split = Split(**open_arrays(folder / "data" / f"{rows}.safetensors", scattered=True))
     torch.manual_seed(0)
-    new = new_model(DsCnnSpec(width=8, depth=1, downsample=1), ModelIO(classes, 1, 8, 8), (0.5,), (0.25,))
-    empty = Split(**{k: v[:0] for k, v in vars(split).items()})
+    new = new_model(
+        DsCnnSpec(width=8, depth=1, downsample=1), ModelIO((classes,), (1, 8, 8)), DataStats((0.5,), (0.25,))
+    )
+    empty = Split(**{k: v[:0] for k, v in vars(split).items() if isinstance(v, np.ndarray)})
     with tempfile.TemporaryDirectory() as work:
         trainer = Trainer(
             Fit(

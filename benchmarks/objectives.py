@@ -38,13 +38,13 @@ def left_out() -> set[str]:
     import torch
 
     from potstill.core.errors import PotstillError
+    from potstill.stages._parts import data_io
     from potstill.taps.pairing import resolve
     from potstill.taps.places import list_places
 
     case, found = cases.CASES["fashion"], set()
     dataset = case.dataset()
-    height, width, channels = dataset.image_shape
-    pixels = torch.zeros(2, channels, height, width)
+    pixels = torch.zeros(2, *data_io(dataset).shape)
     both = [
         list_places(m.module, m.preprocess(pixels), w) for w in ("student", "teacher") for m in [case.model(dataset, w)]
     ]

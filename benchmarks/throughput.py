@@ -77,7 +77,7 @@ def bare_loop(case: Any, dataset: Any, store: Any, steps: int, batches: Iterator
         view = step // steps_per_pass % case.views
         batch = make_batch(train, rows, view, ops, 0)
         teacher = torch.from_numpy(store.values(view, rows))
-        log_q = F.log_softmax(model(preprocess(batch.pixels_BCHW)) / t, dim=1)
+        log_q = F.log_softmax(model(preprocess(batch.inputs_BX)) / t, dim=1)
         loss = F.kl_div(log_q, F.log_softmax(teacher / t, dim=1), reduction="batchmean", log_target=True) * t**2
         optimizer.zero_grad()
         loss.backward()

@@ -22,7 +22,7 @@ def main(run: str) -> float:
     for step in range(400):
         rows, view = rng.integers(0, len(labelled.split), 64), step % labelled.store.views
         batch, teacher = labelled.batch(rows, view), labelled.teacher(rows, view)
-        loss = ps.soft_label(student(batch.pixels_BCHW), teacher.logits(), temperature=2.0).mean()
+        loss = ps.soft_label(student(batch.inputs_BX), teacher.logits(), temperature=2.0).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -88,7 +88,7 @@ class Noise(AugmentSpec):
 
     def apply(self, batch: Any, draw: Any) -> Any:
         shift = torch.from_numpy(draw.uniform(1)).float()[:, :, None, None]
-        return replace(batch, pixels_BCHW=(batch.pixels_BCHW + 0.3 * shift).clamp(0, 1))
+        return replace(batch, inputs_BX=(batch.inputs_BX + 0.3 * shift).clamp(0, 1))
 
 
 class Rows(DataSpec):
@@ -320,17 +320,15 @@ def scrambled(module: nn.Module) -> nn.Module:
 
 AUGMENTATIONS = [
     (
-        broken(
-            Noise, apply=lambda s, b, d: replace(b, pixels_BCHW=b.pixels_BCHW * torch.rand(len(b.labels_B), 1, 1, 1))
-        ),
+        broken(Noise, apply=lambda s, b, d: replace(b, inputs_BX=b.inputs_BX * torch.rand(len(b.labels_B), 1, 1, 1))),
         "same bits",
     ),
-    (broken(Noise, apply=lambda s, b, d: replace(b, pixels_BCHW=b.pixels_BCHW + 0.5)), r"pixels in \[0, 1\]"),
-    (broken(Noise, apply=lambda s, b, d: replace(b, pixels_BCHW=b.pixels_BCHW * 0.5)), "must differ from another view"),
+    (broken(Noise, apply=lambda s, b, d: replace(b, inputs_BX=b.inputs_BX + 0.5)), r"pixels in \[0, 1\]"),
+    (broken(Noise, apply=lambda s, b, d: replace(b, inputs_BX=b.inputs_BX * 0.5)), "must differ from another view"),
     (broken(Noise, apply=lambda s, b, d: b), "must differ"),
-    (broken(Noise, apply=lambda s, b, d: replace(b, pixels_BCHW=b.pixels_BCHW - b.pixels_BCHW.amin())), "same bits"),
+    (broken(Noise, apply=lambda s, b, d: replace(b, inputs_BX=b.inputs_BX - b.inputs_BX.amin())), "same bits"),
     (broken(Noise, apply=lambda s, b, d: replace(b, labels_B=b.labels_B.clamp(min=0))), "must keep the labels"),
-    (broken(Noise, apply=lambda s, b, d: replace(b, pixels_BCHW=b.pixels_BCHW[:, :, 1:])), "keep the pictures' shape"),
+    (broken(Noise, apply=lambda s, b, d: replace(b, inputs_BX=b.inputs_BX[:, :, 1:])), "keep the pictures' shape"),
     (broken(Noise, apply=lambda s, b, d: replace(b, mix_B=torch.ones(len(b.labels_B)))), "or neither"),
 ]
 

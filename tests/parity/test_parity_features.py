@@ -66,7 +66,7 @@ def bare(weight: float) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     order = Order(np.arange(100), BATCH, SEED)
     for step in range(STEPS):
         batch = make_batch(TRAIN, order.at(step)[1], 0, (), 5)
-        x: Any = batch.pixels_BCHW
+        x: Any = batch.inputs_BX
         features = module.conv(x)
         logits = module.head(F.relu(features).mean(dim=(2, 3)))
         hint = (adapter(features) - teacher.conv(x).detach()).square().mean()

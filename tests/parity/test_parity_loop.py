@@ -91,7 +91,7 @@ def bare_loop(told: Bare) -> dict[str, Tensor]:
         batch = make_batch(
             TRAIN, rows, number if told.batches.get("new_views") else 0, told.batches.get("augment", AUGMENT), 5
         )
-        logits = module((batch.pixels_BCHW - MEAN[0]) / STD[0])
+        logits = module((batch.inputs_BX - MEAN[0]) / STD[0])
         labels = batch if batch.mix_B is not None else batch.labels_B
         loss = told.loss(logits, torch.from_numpy(TEACHER[rows]), labels, step / STEPS)  # type: ignore[arg-type]
         optimizer.zero_grad()

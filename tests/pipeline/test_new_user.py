@@ -66,7 +66,7 @@ def test_photos_as_they_come(tmp_path: Path, cli: Any, cache: Path) -> None:
     results = json.loads((tmp_path / "runs/photos/results.json").read_text())
     assert results["classes"] == list(CLASSES)
     assert results["teacher"]["accuracy"]["value"] > 0.9
-    assert results["data"]["image_shape"] == [64, 64, 3]
+    assert results["data"]["shape"] == [64, 64, 3]
     assert sum(results["data"]["rows"].values()) == 120
     assert (tmp_path / "runs/photos/student.onnx").is_file() and (tmp_path / "runs/photos/model_card.md").is_file()
     found = json.loads(cli("verify", "runs/photos/student.onnx", "--data", "recipe.yaml", "--json").stdout)

@@ -241,7 +241,8 @@ def _plain_source(section: dict[str, Any], base: Path) -> _Found:
     from potstill.data._decode import summarise
 
     spec = _spec(section, base)
-    headers = summarise([spec.open().image_shape])
+    height, width, channels = spec.open().shape
+    headers = summarise([(height, width, channels)])
     lines = [f"{field}: {_yaml(value)}" for field, value in section.items()]
     return _found(spec, lines, headers, by_model=True)
 

@@ -1,4 +1,5 @@
-"""The only owner of onnxruntime: an ONNX file as a function, checked before it is opened. Shapes: B rows, K classes."""
+"""The only owner of onnxruntime: an ONNX file as a function, checked before it is opened. Shapes: B rows, X, Y the
+shapes of one input and output."""
 
 from __future__ import annotations
 
@@ -13,16 +14,18 @@ from potstill.core.errors import PotstillError
 
 _MAX_BYTES = 2 << 30
 """What protobuf holds; larger weights lie in files beside the model."""
-_FLOATS = {
+_TYPES = {
     "tensor(float)": np.float32,
     "tensor(uint8)": np.uint8,
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
 }
 
 
 class OnnxSession:
-    """An ONNX model with one picture input and one output [B, K], run on the CPU.
+    """An ONNX model with one input of numbers and one output that is read, run on the CPU.
 
     Args:
         path: of the file; external data must lie in its folder.
@@ -54,25 +57,25 @@ class OnnxSession:
                 f"{path}: must be an ONNX model that ONNX Runtime can run; got {_first_line(err)}"
             ) from err
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or inputs[0].type not in _FLOATS or len(inputs[0].shape) != 4:
+        if len(inputs) != 1 or inputs[0].type not in _TYPES or len(inputs[0].shape) < 2:
             shown = [(i.name, i.type, i.shape) for i in inputs]
-            raise PotstillError(f"{path}: must have one input of pictures, rank 4; got {shown}.")
+            raise PotstillError(f"{path}: must have one input of numbers, of rank 2 or more; got {shown}.")
         names = [o.name for o in outputs]
         if output is not None and output not in names:
             raise PotstillError(f"{path}: output must be one of {names}; got {output!r}.")
         self._output = output or names[0]
         self.input_name: str = inputs[0].name
-        self.input_dtype = _FLOATS[inputs[0].type]
+        self.input_dtype = _TYPES[inputs[0].type]
         self.input_shape = tuple(d if isinstance(d, int) and d > 0 else None for d in inputs[0].shape)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def __call__(self, inputs_BCHW: NDArray[Any]) -> NDArray[Any]:
-        """Return [B, K] float32; a model of a fixed batch is run as often as it takes.
+    def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
+        """Return [B, *Y] float32; a model of a fixed batch is run as often as it takes.
 
         Raises:
             PotstillError: the model does not take this shape, or fails.
         """
-        inputs = self._typed(inputs_BCHW)
+        inputs = self._typed(inputs_BX)
         if len(inputs) == 0:
             return self(np.zeros((1, *inputs.shape[1:]), inputs.dtype))[:0]
         fixed = self.input_shape[0]
@@ -85,11 +88,11 @@ class OnnxSession:
             parts.append(self._run(padded)[: len(part)])
         return np.concatenate(parts)
 
-    def _typed(self, inputs_BCHW: NDArray[Any]) -> NDArray[Any]:
-        if self.input_dtype is np.uint8 and inputs_BCHW.dtype != np.uint8:
+    def _typed(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
+        if self.input_dtype is np.uint8 and inputs_BX.dtype != np.uint8:
             # 255 times a float pixel often lies just below the byte it came from: cutting would darken it by one.
-            inputs_BCHW = np.clip(np.rint(inputs_BCHW), 0, 255)
-        return np.ascontiguousarray(inputs_BCHW, dtype=self.input_dtype)
+            inputs_BX = np.clip(np.rint(inputs_BX), 0, 255)
+        return np.ascontiguousarray(inputs_BX, dtype=self.input_dtype)
 
     def _run(self, inputs: NDArray[Any]) -> NDArray[Any]:
         try:
@@ -99,8 +102,8 @@ class OnnxSession:
                 f"{self.path}: must take input {list(inputs.shape)} {inputs.dtype}; got {_first_line(err)}"
             ) from err
         out = np.asarray(out)
-        if out.ndim != 2 or len(out) != len(inputs):
-            raise PotstillError(f"{self.path}: output {self._output!r} must be [rows, classes]; got {list(out.shape)}.")
+        if out.ndim < 2 or len(out) != len(inputs):
+            raise PotstillError(f"{self.path}: output {self._output!r} must be [rows, ...]; got {list(out.shape)}.")
         return out.astype(np.float32, copy=False)
 
 

@@ -87,6 +87,6 @@ def _reader(images: NDArray[Any], labels: NDArray[Any], split: str) -> Callable[
         for start in range(0, len(images), _CHUNK):
             stop = min(start + _CHUNK, len(images))
             names = [f"{split} row {i}" for i in range(start, stop)]
-            yield np.ascontiguousarray(images[start:stop]), labels[start:stop], names
+            yield Chunk(np.ascontiguousarray(images[start:stop]), labels[start:stop], names)
 
     return chunks

@@ -1,19 +1,35 @@
-"""What a data source is. Shapes: N rows, H, W pixels, C channels."""
+"""What a data source is. Shapes: N rows, X the shape of one sample, H horizon, V variables."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 from pydantic import Field
 
+from potstill.core.samples import SampleKind
 from potstill.core.spec import Registry, Spec
 
-Chunk = tuple[NDArray[Any], NDArray[Any], list[str]]
-"""images [n, H, W, C] uint8, labels [n] int64 (-1 where a row has none), a name for each row (file, or 'row 17')."""
+
+class Chunk(NamedTuple):
+    """Rows of a source, in order."""
+
+    samples: NDArray[Any]
+    """[n, *shape] of the kind's stored dtype (core/samples.py)."""
+    labels: NDArray[Any]
+    """[n] int64, -1 where a row has none. With `targets`, 0 where a row has one."""
+    names: list[str]
+    """Of each row: its file, or 'row 17'."""
+    targets: NDArray[Any] | None = None
+    """[n, H, V] float32, the values to be forecast; None where classes are learnt."""
+    weights: NDArray[Any] | None = None
+    """[n] float32 > 0, what a row counts in the loss and in every metric; None counts all alike."""
+    groups: NDArray[Any] | None = None
+    """[n] int64 >= 0, the patient, person or speaker: rows of one group fall on one side of a split. None: every row alone."""
+
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -32,10 +48,16 @@ class Source:
     """An opened source: "train" always; "validation" and "test" where the source has its own."""
 
     splits: dict[str, SplitReader]
-    image_shape: tuple[int, int, int]
-    """H, W, C."""
+    shape: tuple[int, ...]
+    """Of a stored sample."""
     classes: list[str] | None = None
-    """Names in label order; None where the source has only numbers."""
+    """Names in label order; None where the source has only numbers. With targets, the names of their variables."""
+    kind: SampleKind = "image"
+    """What a sample is."""
+    rate_hz: float | None = None
+    """Samples a second of audio; of series where it is known."""
+    target_shape: tuple[int, int] | None = None
+    """(H, V) of the values to be forecast; None where classes are learnt."""
 
 
 class DataSpec(Spec, ABC):
@@ -48,13 +70,17 @@ class DataSpec(Spec, ABC):
     """Share of all rows kept for the test, stratified, where the source has no test split."""
     labelled: Share | Count | None = None
     """Share or number of training rows (validation included) whose labels may be used; None means all.
-    Validation labels count within it. The rest keep their pixels and are taught by the teacher alone."""
+    Validation labels count within it. The rest keep their samples and are taught by the teacher alone."""
     limit: Count | None = None
     """Take at most this many training rows (validation included), stratified; None means all."""
     overlap: Literal["error", "drop"] = "error"
-    """What to do with training rows whose pixels are also in the source's own test split: stop, or leave them out."""
+    """What to do with training rows whose samples are also in the source's own test split: stop, or leave them out."""
     split_seed: int = 0
     """Seed of every choice of rows above."""
+
+    def gives(self) -> SampleKind:
+        """Return what its samples are, before it is opened."""
+        return "image"
 
     @abstractmethod
     def open(self) -> Source:

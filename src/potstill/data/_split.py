@@ -1,4 +1,4 @@
-"""Which rows go where: a pure function of (labels, pixels' keys, split_seed). Shapes: N rows."""
+"""Which rows go where: a pure function of (labels, samples' keys, groups, split_seed). Shapes: N rows."""
 
 from __future__ import annotations
 
@@ -28,13 +28,27 @@ class Chosen:
     """A (source split, row) pair with equal pixels across a split that the source itself made, and how many."""
 
 
-def choose(spec: DataSpec, labels: dict[str, NDArray[Any]], keys: dict[str, NDArray[Any]], num_classes: int) -> Chosen:
+def choose(
+    spec: DataSpec, labels: dict[str, NDArray[Any]], keys: dict[str, NDArray[Any]], num_classes: int,
+    groups_N: NDArray[Any] | None = None,
+) -> Chosen:  # fmt: skip
     """Split the source's rows.
 
-    Rows are drawn by a hash of their pixels, so equal pictures fall on the same side but at the very edge of a class;
-    those at the edge are left out of training.
+    Rows are drawn by a hash of their samples, so equal ones fall on the same side but at the very edge of a class;
+    those at the edge are left out of training. Where rows belong to groups, test and validation are made of whole groups.
+
+    Args:
+        spec: shares, counts and the seed.
+        labels: of each split of the source, -1 for none.
+        keys: likewise; equal samples have equal keys.
+        num_classes: 1 where values are forecast.
+        groups_N: of the training rows; None: every row by itself.
+
+    Raises:
+        DataError: too few rows or groups for what is asked.
     """
     train_labels, train_keys = labels["train"], keys["train"]
+    share = _Share(spec.split_seed, train_labels, train_keys, num_classes, groups_N)
     rows = np.arange(len(train_labels), dtype=np.int64)
     shared, dropped = None, 0
     if "test" in labels:
@@ -44,9 +58,11 @@ def choose(spec: DataSpec, labels: dict[str, NDArray[Any]], keys: dict[str, NDAr
     else:
         known = rows[train_labels >= 0]
         num = max(num_classes, round(spec.test * len(known)))
-        picked = _stratified(known, train_labels, train_keys, num, num_classes, spec.split_seed, "test")
+        picked = share.of(known, num, "test")
         test = ("train", picked)
-        rows, _, lost = _without(np.setdiff1d(rows, picked), train_keys, "train", train_keys[picked])
+        rows, _, lost = _without(
+            np.setdiff1d(rows, share.beside(picked, rows)), train_keys, "train", train_keys[picked]
+        )
         dropped += lost
     if spec.limit is not None and spec.limit < len(rows):
         _enough(spec.limit, num_classes, "data.limit")
@@ -59,9 +75,11 @@ def choose(spec: DataSpec, labels: dict[str, NDArray[Any]], keys: dict[str, NDAr
         dropped += lost
     else:
         num = max(1, round(spec.validation * len(may_use)))
-        picked = _stratified(may_use, train_labels, train_keys, num, num_classes, spec.split_seed, "validation")
+        picked = share.of(may_use, num, "validation")
         validation = ("train", picked)
-        rows, _, lost = _without(np.setdiff1d(rows, picked), train_keys, "train", train_keys[picked])
+        rows, _, lost = _without(
+            np.setdiff1d(rows, share.beside(picked, rows)), train_keys, "train", train_keys[picked]
+        )
         dropped += lost
     return Chosen(
         {
@@ -72,6 +90,34 @@ def choose(spec: DataSpec, labels: dict[str, NDArray[Any]], keys: dict[str, NDAr
         dropped,
         shared,
     )
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Draws a share of the training rows: row by row within each class, or whole groups."""
+
+    seed: int
+    labels: NDArray[Any]
+    keys: NDArray[Any]
+    num_classes: int
+    groups: NDArray[Any] | None
+
+    def of(self, rows: Rows, num: int, purpose: str) -> Rows:
+        """Return about `num` of `rows`, in rising order."""
+        if self.groups is None:
+            return _stratified(rows, self.labels, self.keys, num, self.num_classes, self.seed, purpose)
+        names, counts = np.unique(self.groups[rows], return_counts=True)
+        if len(names) < 2:
+            raise DataError(f"data: {purpose} is made of whole groups, and rows must belong to two or more; got {len(names)}. "
+                            f"Give the source a {purpose} split, or leave its group column out.")  # fmt: skip
+        order = np.argsort(rng.bits(self.seed, names, 0, f"split-{purpose}")[:, 0], kind="stable")
+        enough = int(np.searchsorted(np.cumsum(counts[order]), num)) + 1
+        chosen = names[order[: min(enough, len(names) - 1)]]
+        return rows[np.isin(self.groups[rows], chosen)]
+
+    def beside(self, picked: Rows, rows: Rows) -> Rows:
+        """Return the rows that training must do without: those picked, and all others of their groups."""
+        return picked if self.groups is None else rows[np.isin(self.groups[rows], self.groups[picked])]
 
 
 def _labelled(spec: DataSpec, rows: Rows, labels: NDArray[Any], keys: NDArray[Any], num_classes: int) -> Rows:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from potstill.core.errors import DataError
 from potstill.core.objects import load_attribute
+from potstill.core.samples import SampleKind
 from potstill.core.spec import ImportPath, InputPath
 from potstill.data._arrays import source_of
 from potstill.data._base import DataSpec, Source, registry
@@ -23,10 +24,15 @@ class CallableSpec(DataSpec):
     """`module:function`; its source, and what it imports of yours, is part of the key."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Passed to the function by name."""
+    samples: SampleKind = "image"
+    """What its samples are; other kinds than pictures come in a Source."""
     files: tuple[InputPath, ...] = ()
     """Files that the function reads: their content becomes part of the key."""
     classes: tuple[str, ...] | None = None
     """Names in label order; None names classes by their number."""
+
+    def gives(self) -> SampleKind:
+        return self.samples
 
     def open(self) -> Source:
         function = load_attribute(self.factory)
@@ -37,6 +43,9 @@ class CallableSpec(DataSpec):
                 f"data.factory {self.factory}: must return data; it raised {type(err).__name__}: {err}."
             ) from err
         if isinstance(found, Source):
+            if found.kind != self.samples:
+                raise DataError(f"data.samples: must be what {self.factory} gives, {found.kind}; got {self.samples}. Say samples: "
+                                f"{found.kind}.")  # fmt: skip
             return found
         if not isinstance(found, Mapping):
             raise DataError(

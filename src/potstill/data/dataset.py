@@ -1,8 +1,10 @@
-"""The prepared data: memory-mapped splits. Shapes: N rows, H, W pixels, C channels."""
+"""The prepared data: memory-mapped splits. Shapes: N rows, X the shape of one sample, H horizon, V variables."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,20 @@ from numpy.typing import NDArray
 
 from potstill.core import atomic
 from potstill.core.errors import StoreError
+from potstill.core.samples import DataStats, SampleKind
 from potstill.core.tensorfile import open_arrays
-from potstill.data._prepare import META, prepare
+from potstill.data._prepare import EXTRAS, META, prepare
 
 SPLITS = ("train", "validation", "test")
+_FIELDS = ("samples", "labels", "labelled", "ids", "digests")
 
 
 @dataclass(frozen=True)
 class Split:
     """One split; arrays are mapped from disk."""
 
-    images: NDArray[Any]
-    """[N, H, W, C] uint8."""
+    samples: NDArray[Any]
+    """[N, *X] of the kind's stored dtype (core/samples.py)."""
     labels: NDArray[Any]
     """[N] int64, -1 where the row has no label at all."""
     labelled: NDArray[Any]
@@ -29,7 +33,15 @@ class Split:
     ids: NDArray[Any]
     """[N] int64, the row's position in its source, whatever was left out."""
     digests: NDArray[Any]
-    """[N, 16] uint8, of pixels and shape."""
+    """[N, 16] uint8, of a sample and its shape."""
+    kind: SampleKind = "image"
+    """What a sample is."""
+    targets: NDArray[Any] | None = None
+    """[N, H, V] float32, the values to be forecast; None where classes are learnt."""
+    weights: NDArray[Any] | None = None
+    """[N] float32, what a row counts; None counts all alike."""
+    groups: NDArray[Any] | None = None
+    """[N] int64, whose row it is; None where the source does not say."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -41,29 +53,44 @@ class Dataset:
 
     splits: dict[str, Split]
     classes: list[str]
-    image_shape: tuple[int, int, int]
-    """H, W, C."""
-    mean: tuple[float, ...]
-    """Per channel, of the training split's pixels in [0, 1]."""
-    std: tuple[float, ...]
+    """Names in label order; of the variables, where values are forecast."""
+    shape: tuple[int, ...]
+    """Of a stored sample."""
+    kind: SampleKind
+    rate_hz: float | None
+    target_shape: tuple[int, int] | None
+    """(H, V) of the values to be forecast; None where classes are learnt."""
+    stats: DataStats
+    """Of the training split."""
     digest: str
-    """Of every row's pixels, label and split."""
+    """Of every row's sample, label and split."""
 
     @classmethod
     def open(cls, folder: Path) -> Dataset:
         """Open what `prepare` wrote. Raises StoreError when a file is missing or damaged."""
         meta = atomic.read_json(folder / META)
+        kind: SampleKind = meta["kind"]
         splits = {}
         for name in SPLITS:
             arrays = open_arrays(folder / f"{name}.safetensors", scattered=True)
-            if set(arrays) != {"images", "labels", "labelled", "ids", "digests"}:
+            if not {*_FIELDS} <= set(arrays) <= {*_FIELDS, *EXTRAS}:
                 raise StoreError(f"{folder / name}.safetensors: must hold a split; it holds {sorted(arrays)}.")
-            splits[name] = Split(**arrays)
-        shape = meta["image_shape"]
+            splits[name] = Split(**arrays, kind=kind)
+        horizon = meta["target_shape"]
+        stats = DataStats(tuple(meta["mean"]), tuple(meta["std"]), partial(_texts, splits["train"]))
         return cls(
-            splits, list(meta["classes"]), (shape[0], shape[1], shape[2]), tuple(meta["mean"]), tuple(meta["std"]),
-            str(meta["digest"]),
+            splits, list(meta["classes"]), tuple(meta["shape"]), kind, meta["rate_hz"],
+            (horizon[0], horizon[1]) if horizon else None, stats, str(meta["digest"]),
         )  # fmt: skip
 
 
-__all__ = ["Dataset", "Split", "prepare"]
+def text_of(sample_L: NDArray[Any]) -> str:
+    """Return the text that a stored sample is."""
+    return bytes(sample_L).rstrip(b"\0").decode("utf-8")
+
+
+def _texts(split: Split) -> Iterator[str]:
+    return (text_of(row) for row in split.samples) if split.kind == "text" else iter(())
+
+
+__all__ = ["Dataset", "Split", "prepare", "text_of"]

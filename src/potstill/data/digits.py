@@ -22,6 +22,6 @@ class DigitsSpec(DataSpec):
 
             images, labels = load_digits(return_X_y=True)
             pixels = np.rint(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
-            yield pixels, labels.astype(np.int64), [f"row {i}" for i in range(len(labels))]
+            yield Chunk(pixels, labels.astype(np.int64), [f"row {i}" for i in range(len(labels))])
 
         return Source({"train": SplitReader(1797, chunks)}, (8, 8, 1), [str(d) for d in range(10)])

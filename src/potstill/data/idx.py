@@ -99,7 +99,7 @@ def _reader(images: Path, labels: Path, dims: tuple[int, ...]) -> Callable[[], I
                 num = min(_CHUNK, dims[0] - start)
                 pixels = np.frombuffer(_read(pixel_file, num * dims[1] * dims[2], images), np.uint8)
                 found = np.frombuffer(_read(label_file, num, labels), np.uint8).astype(np.int64)
-                yield (
+                yield Chunk(
                     pixels.reshape(num, dims[1], dims[2], 1),
                     found,
                     [f"{images.name} row {start + i}" for i in range(num)],

@@ -112,7 +112,7 @@ class ImageFolderSpec(DataSpec):
                                         f"{picture.shape[1]}. Set size to bring them to one.")  # fmt: skip
                     images[i] = picture
                 labels = np.array([numbers[name] for name, _ in part], dtype=np.int64)
-                yield images, labels, [str(path) for _, path in part]
+                yield Chunk(images, labels, [str(path) for _, path in part])
 
         return chunks
 

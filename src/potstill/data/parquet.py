@@ -213,7 +213,7 @@ class _File:
                     images[i] = picture
                 labels = [self._label(v, names[i], numbers)
                           for i, v in enumerate(batch.column(self.spec.label_column).to_pylist())]  # fmt: skip
-                yield images, np.array(labels, dtype=np.int64), names
+                yield Chunk(images, np.array(labels, dtype=np.int64), names)
                 start += len(pictures)
 
         return chunks

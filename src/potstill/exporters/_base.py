@@ -1,4 +1,4 @@
-"""What an exporter is. Shapes: B rows, C channels, H, W pixels, K classes."""
+"""What an exporter is. Shapes: B rows, X the shape of one input, Y of one output."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Artifact(Protocol):
 
     path: Path
 
-    def __call__(self, inputs_BCHW: NDArray[Any]) -> NDArray[Any]:
-        """Return [B, K] float32, as the module did."""
+    def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
+        """Return [B, *Y] float32, as the module did."""
         ...
 
 
@@ -31,8 +31,8 @@ class Parity:
 
     max_abs_diff: float
     mean_abs_diff: float
-    top1_agreement: float
-    """Share of rows, [0, 1]."""
+    top1_agreement: float | None
+    """Share of rows, [0, 1]; None where the model gives values, not classes."""
     batches: list[int]
     """Batch sizes that were compared."""
     num_rows: int
@@ -46,9 +46,9 @@ class ExporterSpec(Spec, ABC):
     tolerance: float
 
     @abstractmethod
-    def export(self, module: nn.Module, example_BCHW: NDArray[Any], out: Path) -> Artifact:
-        """Write the artifact into the folder `out` and open it. `module` is in eval mode and takes pixels in [0, 1]
-        at its own size (normalisation is inside). `example_BCHW` has at least 2 rows.
+    def export(self, module: nn.Module, example_BX: NDArray[Any], out: Path) -> Artifact:
+        """Write the artifact into the folder `out` and open it. `module` is in eval mode and takes what the host
+        gives it: pixels in [0, 1] at its own size, tokens, or samples as they are (normalisation is inside). `example_BX` has at least 2 rows.
 
         Raises:
             ExportError: the module cannot be expressed; names the operator or module.

@@ -1,4 +1,4 @@
-"""ONNX with a dynamic batch. Shapes: B rows, C channels, H, W pixels, K classes."""
+"""ONNX with a dynamic batch. Shapes: B rows, X the shape of one input, Y of one output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @registry.register
 class OnnxSpec(ExporterSpec):
-    """ONNX with a dynamic batch, input "pixels" in [0, 1], output "logits"; one file."""
+    """ONNX with a dynamic batch, input "inputs" (pixels in [0, 1]), output "outputs" (logits); one file."""
 
     kind: Literal["onnx"] = "onnx"
     tolerance: float = Field(default=1e-4, gt=0)
@@ -32,17 +32,17 @@ class OnnxSpec(ExporterSpec):
     opset: int = Field(default=18, ge=18, le=23)
     """ONNX operator set."""
 
-    def export(self, module: nn.Module, example_BCHW: NDArray[Any], out: Path) -> Artifact:
+    def export(self, module: nn.Module, example_BX: NDArray[Any], out: Path) -> Artifact:
         import onnx
         import onnxscript  # noqa: F401 - torch's exporter translates through it; imported, its version is in the key
         import torch
 
-        example = torch.from_numpy(example_BCHW[:2].copy())
+        example = torch.from_numpy(example_BX[:2].copy())
         try:
             with _quiet():
                 program = torch.onnx.export(
-                    module.eval(), (example,), dynamo=True, opset_version=self.opset, input_names=["pixels"],
-                    output_names=["logits"], dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), verbose=False,
+                    module.eval(), (example,), dynamo=True, opset_version=self.opset, input_names=["inputs"],
+                    output_names=["outputs"], dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), verbose=False,
                 )  # fmt: skip
         except Exception as err:
             raise ExportError(
@@ -69,9 +69,9 @@ class OnnxArtifact:
         self.path = path
         self.session = OnnxSession(path, threads)
 
-    def __call__(self, inputs_BCHW: NDArray[Any]) -> NDArray[Any]:
-        """Return [B, K] float32."""
-        return self.session(inputs_BCHW)
+    def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
+        """Return [B, *Y] float32."""
+        return self.session(inputs_BX)
 
 
 @contextlib.contextmanager
@@ -114,16 +114,16 @@ def _culprit(err: BaseException, module: nn.Module) -> str:
 
 
 def _check_signature(proto: Any) -> None:
-    """Raise ExportError unless the model is [batch, C, H, W] -> [batch, K] with the batch open."""
+    """Raise ExportError unless the model has one output, and its batch is open."""
     inputs, outputs = proto.graph.input, proto.graph.output
     if len(outputs) != 1:
         raise ExportError(
             f"export.onnx: the model must have one output; got {len(outputs)}. Wrap it so that forward returns logits only."
         )
     shapes = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in (inputs[0], outputs[0])]
-    if len(shapes[1]) != 2 or not isinstance(shapes[0][0], str) or shapes[0][0] != shapes[1][0]:
+    if len(shapes[1]) < 2 or not isinstance(shapes[0][0], str) or shapes[0][0] != shapes[1][0]:
         raise ExportError(
-            f"export.onnx: the model must turn [batch, C, H, W] into [batch, K]; got {shapes[0]} into {shapes[1]}. A batch "
+            f"export.onnx: the model must turn [batch, ...] into [batch, ...]; got {shapes[0]} into {shapes[1]}. A batch "
             "size written into a view or reshape holds for one batch size only. Use x.shape[0] or flatten there."
         )
 
@@ -133,7 +133,7 @@ def _strip(proto: Any) -> None:
     proto.doc_string = ""
     del proto.metadata_props[:]
     meta = proto.metadata_props.add()
-    meta.key, meta.value = "potstill", "pixels in [0, 1], normalisation inside"
+    meta.key, meta.value = "potstill", "samples as potstill gives them (pixels in [0, 1]), normalisation inside"
     graphs = [proto.graph, *proto.functions]
     for graph in graphs:  # grows as branches and loop bodies are met
         graph.doc_string = ""

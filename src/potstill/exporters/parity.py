@@ -1,4 +1,4 @@
-"""An artifact against the module before it. Shapes: N rows, K classes."""
+"""An artifact against the module before it. Shapes: N rows, X the shape of one input."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 _AGREEMENT = 0.99
 
 
-def compare(module: nn.Module, artifact: Artifact, inputs_NCHW: NDArray[Any], tolerance: float) -> Parity:
+def compare(module: nn.Module, artifact: Artifact, inputs_NX: NDArray[Any], tolerance: float) -> Parity:
     """Compare over real samples at batch 1, 2, 7 and N.
 
     Args:
         module: in eval mode.
         artifact: callable like it.
-        inputs_NCHW: at least 2 rows.
+        inputs_NX: at least 2 rows.
         tolerance: bound of |difference| / max(1, largest |logit|).
 
     Raises:
@@ -30,14 +30,14 @@ def compare(module: nn.Module, artifact: Artifact, inputs_NCHW: NDArray[Any], to
     """
     import torch
 
-    num = len(inputs_NCHW)
+    num = len(inputs_NX)
     batches = sorted({b for b in (1, 2, 7, num) if b <= num})
     largest = total = count = 0.0
     agreement = 1.0
     for batch in batches:
         kept = num if batch == num else min(num, batch * 8)
         with torch.inference_mode():
-            parts = [inputs_NCHW[i : i + batch] for i in range(0, kept, batch)]
+            parts = [inputs_NX[i : i + batch] for i in range(0, kept, batch)]
             theirs = np.concatenate([artifact(part) for part in parts])
             ours = np.concatenate([module(torch.from_numpy(np.ascontiguousarray(p))).numpy() for p in parts])
         if not np.isfinite(ours).all():
@@ -52,7 +52,8 @@ def compare(module: nn.Module, artifact: Artifact, inputs_NCHW: NDArray[Any], to
             total + float(difference.sum()),
             count + difference.size,
         )
-        agreement = min(agreement, float((theirs.argmax(1) == ours.argmax(1)).mean()))
+        if ours.ndim == 2:  # values have no answer that could change
+            agreement = min(agreement, float((theirs.argmax(1) == ours.argmax(1)).mean()))
         allowed = tolerance * max(1.0, float(np.abs(ours).max()))
         if difference.max() > allowed or agreement < _AGREEMENT:
             raise ParityError(
@@ -60,4 +61,4 @@ def compare(module: nn.Module, artifact: Artifact, inputs_NCHW: NDArray[Any], to
                 f"{difference.max():.3g} (allowed {allowed:.3g}) and top-1 agrees on {agreement:.1%} of {kept} rows. What "
                 "would run on the device is not what was measured. Nothing was exported."
             )
-    return Parity(largest, total / count, agreement, batches, num, tolerance)
+    return Parity(largest, total / count, agreement if ours.ndim == 2 else None, batches, num, tolerance)

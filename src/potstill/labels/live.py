@@ -19,7 +19,7 @@ class LiveStore:
     Args:
         label: (rows [M], view) -> [M, K] float32, as for the writer.
         num_rows: rows of the training split.
-        num_classes: K.
+        width: K, or H * V of values.
         views: augmented versions of each row.
         codec: what the rows are passed through.
         output: what the teacher gives.
@@ -31,19 +31,19 @@ class LiveStore:
         label: Callable[[NDArray[np.int64], int], NDArray[Any]],
         *,
         num_rows: int,
-        num_classes: int,
+        width: int,
         views: int,
         codec: CodecSpec,
         output: TeacherOutput,
         micro_batch: int,
     ) -> None:
         self._label, self._micro_batch = label, micro_batch
-        self.num_rows, self.width, self.views = num_rows, num_classes, views
+        self.num_rows, self.width, self.views = num_rows, width, views
         self.codec, self.output = codec, output
         self._view = -1
         self._have = np.zeros(-(-num_rows // micro_batch), dtype=bool)
         self._fields = {
-            name: np.empty((num_rows, *shape), dtype) for name, (dtype, shape) in codec.layout(num_classes).items()
+            name: np.empty((num_rows, *shape), dtype) for name, (dtype, shape) in codec.layout(width).items()
         }
 
     def read(self, view: int, rows_B: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

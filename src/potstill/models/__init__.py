@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from potstill.models._base import InputSpec, ModelIO, ModelSpec, registry
+from potstill.models._base import ModelSpec, registry
+from potstill.models._io import ModelIO, io_of
+from potstill.models.inputs import AnyInput, AudioInput, ImageInput, InputSpec, SeriesInput, TextInput
 
 registry.discover(__name__)
 
@@ -15,4 +17,6 @@ if TYPE_CHECKING:
 else:
     AnyModel = registry.union()
 
-__all__ = ["AnyModel", "InputSpec", "ModelIO", "ModelSpec", "registry"]
+__all__ = [
+    "AnyInput", "AnyModel", "AudioInput", "ImageInput", "InputSpec", "ModelIO", "ModelSpec", "SeriesInput", "TextInput", "io_of", "registry",
+]  # fmt: skip

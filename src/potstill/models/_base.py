@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from potstill.core.outputs import TaskOutput
 from potstill.core.spec import InputPath, Registry, Spec
+from potstill.models._io import ModelIO
+from potstill.models.inputs import ImageInput, InputSpec
 
 if TYPE_CHECKING:
+    from typing import TypeAlias
+
     from torch import nn
 
-
-@dataclass(frozen=True)
-class ModelIO:
-    """What a model is built for: the data decides it."""
-
-    num_classes: int
-    channels: int
-    height: int
-    """Pixels, after the model's own input size has been applied."""
-    width: int
-
-
-class InputSpec(Spec):
-    """How pixels in [0, 1] are brought to a model; each model states its own."""
-
-    size: int | None = Field(default=None, ge=1)
-    """Height and width in pixels that the model reads; None keeps the data's. Bilinear, antialiased."""
-    mean: tuple[float, ...] | None = None
-    """Per channel, subtracted; None takes the training split's own mean."""
-    std: tuple[float, ...] | None = None
-    """Per channel, divided by; None takes the training split's own standard deviation."""
+    OwnInput: TypeAlias = InputSpec
+else:
+    OwnInput = ImageInput  # families of other samples say their own
 
 
 class ModelSpec(Spec, ABC):
@@ -42,15 +28,17 @@ class ModelSpec(Spec, ABC):
     channels_last: ClassVar[bool] = False
     """Trains with channels last in memory, where convolutions run up to 1.8 times as fast on a CPU. Only for families
     whose forward has no `view` over channels; a user's own module may have one."""
+    gives: ClassVar[tuple[TaskOutput, ...]] = ("classes",)
+    """What a model of this family can give; a recipe of another task is refused."""
     kind: str
-    input: InputSpec = Field(default_factory=InputSpec)
-    """Size and normalisation that this model reads."""
+    input: OwnInput = Field(default_factory=ImageInput)
+    """How samples are brought to this model; its kind says which samples it reads."""
     weights: InputPath | None = None
     """Safetensors file to start from; names and shapes must match."""
 
     @abstractmethod
     def build(self, io: ModelIO) -> nn.Module:
-        """Return a freshly initialised module, [B, C, H, W] float32 -> raw logits [B, K]. Uses torch's global
+        """Return a freshly initialised module, [B, *io.shape] -> [B, *io.outputs], raw logits or values. Uses torch's global
         generator, so the caller seeds it."""
 
     def for_mcu(self) -> bool:

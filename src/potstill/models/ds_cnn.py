@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from potstill.core.errors import ShapeError
-from potstill.models._base import ModelIO, ModelSpec, registry
+from potstill.models._base import ModelSpec, registry
+from potstill.models._io import ModelIO
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,10 +8,15 @@ from collections.abc import Callable
 from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pydantic import Field
+
 from potstill.core import objects
 from potstill.core.errors import PotstillError
+from potstill.core.outputs import TaskOutput
 from potstill.core.sources import digest_modules
-from potstill.models._base import InputSpec, ModelIO, ModelSpec, registry
+from potstill.models._base import ModelSpec, registry
+from potstill.models._io import ModelIO
+from potstill.models.inputs import AnyInput, ImageInput, InputSpec
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +27,10 @@ class ObjectModelSpec(ModelSpec):
     """A module, or a factory of modules, that a Python script holds; made by `potstill.distill`."""
 
     in_process: ClassVar[bool] = True
+    gives: ClassVar[tuple[TaskOutput, ...]] = ("classes", "values", "tokens")
     kind: Literal["object"] = "object"
+    input: AnyInput = Field(default_factory=ImageInput)
+    """How samples are brought to it; its kind says which samples it reads."""
     digest: str
     """Of its class, source and weights."""
 
@@ -39,7 +47,7 @@ def object_model(value: nn.Module | Callable[[], nn.Module], model_input: InputS
     Raises:
         PotstillError: it is neither.
     """
-    return ObjectModelSpec(digest=objects.keep(object_digest(value), value), input=model_input or InputSpec())
+    return ObjectModelSpec(digest=objects.keep(object_digest(value), value), input=model_input or ImageInput())
 
 
 def object_digest(value: Any) -> str:

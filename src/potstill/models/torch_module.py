@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from potstill.core.errors import PotstillError
 from potstill.core.objects import load_attribute
+from potstill.core.outputs import TaskOutput
 from potstill.core.spec import ImportPath
-from potstill.models._base import ModelIO, ModelSpec, registry
+from potstill.models._base import ModelSpec, registry
+from potstill.models._io import ModelIO
+from potstill.models.inputs import AnyInput, ImageInput
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +23,10 @@ if TYPE_CHECKING:
 class TorchModuleSpec(ModelSpec):
     """Your own `module:factory`: a class or function that returns an nn.Module giving raw logits."""
 
+    gives: ClassVar[tuple[TaskOutput, ...]] = ("classes", "values", "tokens")
     kind: Literal["torch"] = "torch"
+    input: AnyInput = Field(default_factory=ImageInput)
+    """How samples are brought to it; its kind says which samples it reads."""
     factory: ImportPath
     """`module:attribute`; its source, and what it imports of yours, is part of the key."""
     arguments: dict[str, Any] = Field(default_factory=dict)

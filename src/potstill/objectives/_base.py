@@ -92,6 +92,8 @@ class LossInputs:
     gives tokens, of those of the input otherwise."""
     targets_BHV: Tensor | None = None
     """The true values, float32, of a task of values; NaN where unknown."""
+    weights_B: Tensor | None = None
+    """What each row counts, float32 > 0; None counts all alike. The trainer multiplies `mask` by it: no loss reads it."""
 
     @property
     def logits_BK(self) -> Tensor:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from potstill.core import artifact, atomic
 from potstill.core.errors import PotstillError, StoreError
 from potstill.core.progress import Progress
-from potstill.data.augment import AugmentSpec, PixelBatch, make_batch
+from potstill.data.augment import AugmentSpec, Batch, make_batch
 from potstill.data.dataset import Dataset, Split
 from potstill.labels.rows import StoreRows
 from potstill.labels.store import LabelStore
@@ -68,7 +68,7 @@ class LabelledData:
     augment: tuple[AugmentSpec, ...]
     seed: int
 
-    def batch(self, rows_B: NDArray[np.int64], view: int) -> PixelBatch:
+    def batch(self, rows_B: NDArray[np.int64], view: int) -> Batch:
         """Return pixels [B, C, H, W] in [0, 1] and labels, as the teacher saw them in that view."""
         return make_batch(self.split, rows_B, view, self.augment, self.seed)
 

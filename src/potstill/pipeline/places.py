@@ -58,10 +58,10 @@ def dry_run(recipe: Recipe, shape: DataShape) -> dict[str, tuple[Any, list[Place
     from potstill.models.tools.build import new_model
     from potstill.taps.places import ROWS, list_places
 
-    pixels = torch.zeros(ROWS, shape.io.channels, shape.io.height, shape.io.width)
-    models: dict[str, Any] = {"student": new_model(recipe.student, shape.io, shape.mean, shape.std)}
+    pixels = torch.zeros(ROWS, *shape.io.shape, dtype=getattr(torch, shape.io.dtype))
+    models: dict[str, Any] = {"student": new_model(recipe.student, shape.io, shape.stats)}
     if recipe.teacher.tappable:
-        models["teacher"] = recipe.teacher.architecture(shape.io, shape.mean, shape.std)
+        models["teacher"] = recipe.teacher.architecture(shape.io, shape.stats)
     return {role: (m, list_places(m.module, m.preprocess(pixels), role)) for role, m in models.items()}
 
 

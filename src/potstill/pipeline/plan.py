@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from potstill.core import artifact, atomic
 from potstill.core.errors import PotstillError
 from potstill.core.hashing import digest_json
+from potstill.core.samples import FORMS
 from potstill.core.units import human_bytes, human_seconds
 from potstill.models import ModelSpec
 from potstill.pipeline.cache import ArtifactCache, default_root
@@ -122,7 +123,7 @@ def _profile(spec: ModelSpec | None, shape: DataShape | None, cache: ArtifactCac
         from potstill.models.tools.build import new_model
         from potstill.models.tools.profile import profile
 
-        new = new_model(spec, shape.io, shape.mean, shape.std)
+        new = new_model(spec, shape.io, shape.stats)
         atomic.write_json(file, {"name": spec.kind, **profile(new.module, new.io).as_dict()})
     found: dict[str, Any] = atomic.read_json(file)
     return {k: found[k] for k in ("name", "params", "macs", "peak_activation_bytes")}
@@ -259,15 +260,16 @@ class _Cost:
         shape, kind = self._shape, node.spec.kind
         if shape is None:
             return None
-        pixels = shape.io.height * shape.io.width * shape.io.channels
         if kind == "prepare":
-            return (shape.train_rows + shape.test_rows) * (pixels + 33)
+            sample = math.prod(shape.io.shape) * FORMS[shape.io.kind].stored_bytes()
+            targets = 4 * shape.io.row_width if len(shape.io.outputs) > 1 else 0
+            return (shape.train_rows + shape.test_rows) * (sample + targets + 33)
         rows = shape.train_rows * self._recipe.labels.views
         if isinstance(node.spec, LabelStage):
-            return rows * node.spec.labels.codec.row_bytes(shape.io.num_classes)
+            return rows * node.spec.labels.codec.row_bytes(shape.io.row_width)
         if isinstance(node.spec, FeaturesStage):
             return rows * node.spec.codec.row_bytes(math.prod(node.spec.shape))
         if kind in ("evaluate", "verify"):
-            return shape.test_rows * shape.io.num_classes * 4
+            return shape.test_rows * shape.io.row_width * 4
         params = self._params[{"teach": "teacher", "assist": _assistant(node.name)}.get(kind, "student")]
         return None if params is None else 4 * int(params)

@@ -85,7 +85,7 @@ def feature_costs(
 
     teacher, found = dry_run(recipe, shape)["teacher"]
     places = [place for place in found if place.name in names]
-    pixels = torch.rand(batch, shape.io.channels, shape.io.height, shape.io.width)
+    pixels = torch.rand(batch, *shape.io.shape).to(getattr(torch, shape.io.dtype))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
 

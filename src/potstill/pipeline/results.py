@@ -17,6 +17,7 @@ from potstill.data.dataset import Dataset
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.execute import Outcome
 from potstill.pipeline.graph import ALONE, STUDENT, Graph, last_step
+from potstill.tasks import Truth
 from potstill.verify.gain import accuracy_interval, gain
 
 _CURVE_POINTS = 200
@@ -32,7 +33,7 @@ class Results:
             if node.spec.kind not in ("label", "features"):  # only their manifests are read here, each with a checksum
                 artifact.verify(cache.path(node.key))
         self.dataset = Dataset.open(self.folder("prepare"))
-        self.test_labels = np.asarray(self.dataset.splits["test"].labels)
+        self.truth = Truth.of(self.dataset, "test")
         self.seeds = list(range(self.recipe.seed, self.recipe.seed + self.recipe.seeds))
 
     def folder(self, node: str) -> Path:
@@ -54,7 +55,7 @@ class Results:
 
     def correct(self, outputs_NK: NDArray[Any]) -> NDArray[Any]:
         """Return [N], each row's share of the headline metric."""
-        return self.recipe.task.correct(outputs_NK, self.test_labels)
+        return self.recipe.task.correct(outputs_NK, self.truth)
 
     def assemble(self, recipe_text: str, outcomes: list[Outcome]) -> dict[str, Any]:
         """Return the whole of results.json, but for the pictures."""
@@ -75,7 +76,7 @@ class Results:
             "task": recipe.task.kind,
             "classes": self.dataset.classes,
             "notes": self._notes(taught),
-            "data": {k: prepared[k] for k in ("source", "rows", "labelled", "image_shape", "digest")},
+            "data": {k: prepared[k] for k in ("source", "sample", "rows", "labelled", "shape", "rate_hz", "target_shape", "digest")},
             "models": {
                 "teacher": _model(taught.get("profile"), taught, self.recipe.teacher.kind),
                 **{a["name"]: a["model"] for a in assistants},
@@ -163,7 +164,7 @@ class Results:
         return [entry["seed"] for entry in self._auto() or () if entry["choice"]["chosen"] == "control"]
 
     def _metrics(self, outputs: NDArray[Any]) -> dict[str, Any]:
-        return self.recipe.task.metrics(outputs, self.test_labels, self.dataset.classes)
+        return self.recipe.task.metrics(outputs, self.truth)
 
     def _scores(self, outputs: NDArray[Any]) -> dict[str, Any]:
         found = self._metrics(outputs)
@@ -250,7 +251,7 @@ class Results:
         out = []
         for row in differ[np.argsort(-strength, kind="stable")][:_SAMPLES]:
             out.append({
-                "file": f"samples/row-{row}.png", "row": int(row), "label": int(self.test_labels[row]),
+                "file": f"samples/row-{row}.png", "row": int(row), "label": int(self.truth.labels_N[row]),
                 "teacher": int(teacher[row].argmax()), "student": int(student[row].argmax()),
                 "teacher_confidence": float(teacher[row].max()), "student_confidence": float(student[row].max()),
             })  # fmt: skip
@@ -258,7 +259,7 @@ class Results:
 
     def write_samples(self, results: dict[str, Any], write: Callable[[str, NDArray[Any]], None]) -> None:
         """Call `write(file, image [H, W, C] uint8)` for each picture that results.json names."""
-        images = self.dataset.splits["test"].images
+        images = self.dataset.splits["test"].samples
         for entry in results["disagreements"]:
             write(entry["file"], np.asarray(images[entry["row"]]))
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from potstill.core import artifact
+from potstill.core.samples import DataStats
 from potstill.data import DataSpec
-from potstill.models import ModelIO
+from potstill.models import ModelIO, io_of
 
 
 @dataclass
@@ -19,27 +20,27 @@ class DataShape:
     test_rows: int
     validation_rows: int | None
     """None where some will be drawn from the training rows."""
-    mean: tuple[float, ...]
-    """Of the pixels; any will do for shapes and costs."""
-    std: tuple[float, ...]
+    stats: DataStats
+    """Any will do for shapes and costs."""
 
 
 def shape_of(data: DataSpec, prepared: Path | None) -> DataShape | None:
     """Return the shape of data: as it was prepared, or from its source without decoding it; None where only that shows it."""
     if prepared is not None:
         facts = artifact.manifest(prepared)["facts"]
-        height, width, channels = facts["image_shape"]
-        rows, num_classes = facts["rows"], len(facts["classes"])
+        kind, stored, rate_hz = facts["sample"], tuple(facts["shape"]), facts["rate_hz"]
+        rows, outputs = facts["rows"], tuple(facts["target_shape"] or (len(facts["classes"]),))
         train, test, validation = rows["train"], rows["test"], rows["validation"]
     else:
         source = data.open()
         if source.classes is None:
             return None
-        height, width, channels = source.image_shape
-        num_classes = len(source.classes)
+        kind, stored, rate_hz = source.kind, source.shape, source.rate_hz
+        outputs = source.target_shape or (len(source.classes),)
         train = source.splits["train"].num_rows
         train = min(train, data.limit or train)
         test = source.splits["test"].num_rows if "test" in source.splits else int(train * data.test)
         validation = source.splits["validation"].num_rows if "validation" in source.splits else None
-    io = ModelIO(num_classes=num_classes, channels=channels, height=height, width=width)
-    return DataShape(io, train, test, validation, (0.5,) * channels, (0.25,) * channels)
+    io = io_of(kind, stored, outputs, rate_hz)
+    channels = io.channels if kind in ("image", "series") else 0
+    return DataShape(io, train, test, validation, DataStats((0.5,) * channels, (0.25,) * channels))

@@ -131,8 +131,8 @@ def _places(spec: TeacherSpec, shape: DataShape, role: str) -> list[Place]:
 
     from potstill.taps.places import ROWS, list_places
 
-    pixels = torch.zeros(ROWS, shape.io.channels, shape.io.height, shape.io.width)
-    labeller = spec.architecture(shape.io, shape.mean, shape.std)
+    pixels = torch.zeros(ROWS, *shape.io.shape, dtype=getattr(torch, shape.io.dtype))
+    labeller = spec.architecture(shape.io, shape.stats)
     return list_places(labeller.module, labeller.preprocess(pixels), role)
 
 

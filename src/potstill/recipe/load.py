@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from potstill.core.errors import RecipeError, nearest
+from potstill.recipe.kinds import kind_faults
 from potstill.recipe.model import Recipe
 from potstill.recipe.positions import Document, parse
 from potstill.stages import StepJob, StepSpec
@@ -68,6 +69,10 @@ def check(recipe: Recipe, document: Document | None = None) -> None:
         seed=recipe.seed, augment_seed=recipe.seed, control=None, controls=recipe.controls, features=recipe.features,
     )  # fmt: skip
     document = document or Document("recipe")
+    for path, message in kind_faults(recipe):
+        faults.append(f"{document.where(path)} {_dotted(path)}: {message}.")
+    if faults:  # what follows would only say the same in other words
+        raise RecipeError(faults)
     for i, step in enumerate(recipe.steps):
         for path, message in step.faults(job):
             whole = ("steps", i, *path)

@@ -53,7 +53,7 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         pairs=_worst_pairs(results),
         calibration=_calibration(results),
         pictures=_pictures(results, run) if samples else [],
-        small_pixels=max(((results.get("data") or {}).get("image_shape") or [0])[:2]) <= _SMALL_PIXELS,
+        small_pixels=max(((results.get("data") or {}).get("shape") or [0])[:2]) <= _SMALL_PIXELS,
         notes=[n["text"] for n in notes if n["level"] == "caution"],
         small_notes=[n["text"] for n in notes if n["level"] != "caution"],
         many_classes=_MANY_CLASSES,

@@ -18,7 +18,7 @@ from potstill.labels.suits import codec_faults
 from potstill.objectives import ObjectiveSpec
 from potstill.stages._base import StageContext
 from potstill.stages._parts import folder_for, labelled_rows
-from potstill.tasks import TaskSpec
+from potstill.tasks import TaskSpec, Truth
 from potstill.train.choice import Known, Rule, first_part, no_race, pick
 
 _SURE = 0.9
@@ -144,15 +144,15 @@ def _known(stage: Any, taught: dict[str, Any], dataset: Dataset, store: LabelSto
         num_classes=len(dataset.classes),
         labelled=len(rows) / len(train),
         teacher_accuracy=float(taught["gate"]["accuracy"]),
-        calibration_error=_calibration_error(stage.task, values, labels, dataset.classes),
+        calibration_error=_calibration_error(stage.task, values, Truth.of(dataset, "train").take(some)),
         noise=_contradicted(values, labels),
         capacity=teacher_params / student_params if teacher_params else None,
         same_family=stage.same_family,
     )
 
 
-def _calibration_error(task: TaskSpec, values_NK: Any, labels_N: Any, classes: list[str]) -> float | None:
-    found = task.metrics(values_NK, labels_N, classes).get("ece")
+def _calibration_error(task: TaskSpec, values_NK: Any, truth: Truth) -> float | None:
+    found = task.metrics(values_NK, truth).get("ece")
     return None if found is None else float(found)
 
 

@@ -16,7 +16,7 @@ from potstill.objectives.hard_label import HardLabelSpec
 from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext
 from potstill.stages._parts import data_io, labelled_rows
-from potstill.tasks import TaskSpec
+from potstill.tasks import TaskSpec, Truth
 
 
 def supervised(
@@ -39,7 +39,7 @@ def supervised(
         io: ModelIO = data_io(dataset)
         train, validation = dataset.splits["train"], dataset.splits["validation"]
         torch.manual_seed(rng.seed_of(seed, "init"))
-        new = new_model(model, io, dataset.mean, dataset.std)
+        new = new_model(model, io, dataset.stats)
         if labels == "all":
             rows = np.flatnonzero(np.asarray(train.labels) >= 0).astype(np.int64)
         else:
@@ -52,7 +52,7 @@ def supervised(
                 task=task,
                 train=train,
                 validation=validation,
-                classes=dataset.classes,
+                truth=Truth.of(dataset, "validation"),
                 rows=rows,
                 objectives=[HardLabelSpec()],
                 training=training,
@@ -74,7 +74,7 @@ def supervised(
         facts = trainer.run()
         if trainer.world.rank == 0:
             write_json(folder / "fit.json", facts)
-            save_model(folder, new.module, model, new.io, new.mean, new.std, dataset.classes)
+            save_model(folder, new.module, new.spec, io, dataset.classes)
             (folder / checkpoint.NAME).unlink(missing_ok=True)
 
     return fit

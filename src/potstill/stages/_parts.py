@@ -15,7 +15,7 @@ from potstill.core.artifact import content_digest
 from potstill.core.errors import DataError
 from potstill.data.augment import AugmentSpec, make_batch
 from potstill.data.dataset import Dataset, Split
-from potstill.models import ModelIO
+from potstill.models import ModelIO, io_of
 from potstill.teachers import Labeller
 
 GATE_ROWS = 1000
@@ -24,19 +24,18 @@ MICRO_BATCH = 64
 
 
 def data_io(dataset: Dataset) -> ModelIO:
-    """Return what a model must fit, at the data's own size."""
-    height, width, channels = dataset.image_shape
-    return ModelIO(num_classes=len(dataset.classes), channels=channels, height=height, width=width)
+    """Return what a model must fit, as the data is."""
+    return io_of(dataset.kind, dataset.shape, dataset.target_shape or (len(dataset.classes),), dataset.rate_hz)
 
 
 def label_batches(
     labeller: Labeller, split: Split, augment: Sequence[AugmentSpec], seed: int
 ) -> Callable[[NDArray[np.int64], int], NDArray[Any]]:
-    """Return (rows [M], view) -> teacher outputs [M, K] float32: the function that fills a store."""
+    """Return (rows [M], view) -> teacher outputs, a flat float32 row each: the function that fills a store."""
 
     def label(rows_M: NDArray[np.int64], view: int) -> NDArray[Any]:
         batch = make_batch(split, rows_M, view, augment, seed, reveal=False)
-        return labeller(batch.pixels_BCHW.numpy())
+        return labeller(batch.inputs_BX.numpy()).reshape(len(rows_M), -1)
 
     return label
 
@@ -75,21 +74,25 @@ def gate(dataset: Dataset, labeller: Labeller, seed: int, foreign: bool) -> dict
         TeacherError: it does not know the task.
     """
     split, rows = labelled_sample(dataset, GATE_ROWS, seed)
-    pixels, labels = gather(split, rows)
+    inputs, labels = gather(split, rows)
     # Imported by name: its source counts only for stages that say they use it.
-    run_gate = import_module("potstill.teachers.gate").run_gate
-    out: dict[str, Any] = run_gate(labeller, pixels, labels, dataset.classes, foreign=foreign).as_dict()
+    found = import_module("potstill.teachers.gate")
+    if split.targets is not None:
+        report = found.run_values_gate(labeller, inputs, split.targets.take(rows, axis=0))
+    else:
+        report = found.run_gate(labeller, inputs, labels, dataset.classes, foreign=foreign)
+    out: dict[str, Any] = report.as_dict()
     return out
 
 
 def gather(split: Split, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return (pixels [B, C, H, W] float32 in [0, 1], labels [B] int64) without augmentation."""
+    """Return (inputs [B, *X] as the data gives them, labels [B] int64) without augmentation."""
     batch = make_batch(split, rows, 0, (), 0, reveal=True)
-    return batch.pixels_BCHW.numpy(), batch.labels_B.numpy()
+    return batch.inputs_BX.numpy(), batch.labels_B.numpy()
 
 
 def label_all(labeller: Labeller, split: Split, advance: Callable[[int], None]) -> NDArray[Any]:
-    """Return [N, K] float32 teacher outputs of a whole split in canonical, padded micro-batches."""
+    """Return [N, K] or [N, H, V] float32 teacher outputs of a whole split in canonical, padded micro-batches."""
     outputs = []
     for start in range(0, len(split), MICRO_BATCH):
         rows = np.minimum(np.arange(start, start + MICRO_BATCH, dtype=np.int64), len(split) - 1)

@@ -54,7 +54,7 @@ class StoreStage(StageSpec):
 
         set_threads(context.options.threads)
         dataset = Dataset.open(context.inputs["data"])
-        labeller = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.mean, dataset.std)
+        labeller = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.stats)
         rows = self.rows(labeller, dataset)
         write_store(
             context.work,

@@ -16,7 +16,7 @@ from potstill.objectives import ObjectiveSpec
 from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext, StageSpec
 from potstill.stages._parts import data_io
-from potstill.tasks import AnyTask
+from potstill.tasks import AnyTask, Truth
 
 FEATURES = "features:"
 """Before the name of a place, an input of the stage."""
@@ -67,7 +67,7 @@ class StudentStage(StageSpec):
             task=self.task,
             train=dataset.splits["train"],
             validation=dataset.splits["validation"],
-            classes=dataset.classes,
+            truth=Truth.of(dataset, "validation"),
             objectives=objectives,
             training=self.training,
             augment=self.augment,
@@ -96,7 +96,7 @@ class StudentStage(StageSpec):
         if World().rank != 0:
             return facts
         write_json(context.work / "fit.json", facts)
-        save_model(context.work, new.module, self.student, new.io, new.mean, new.std, dataset.classes)
+        save_model(context.work, new.module, new.spec, new.data_io, dataset.classes)
         (context.work / checkpoint.NAME).unlink(missing_ok=True)
         return facts | {
             "profile": profile(new.module, new.io).as_dict(),
@@ -111,7 +111,7 @@ class StudentStage(StageSpec):
         from potstill.models.tools.saved import load_weights
 
         torch.manual_seed(rng.seed_of(self.seed, "init"))
-        new = new_model(self.student, data_io(dataset), dataset.mean, dataset.std)
+        new = new_model(self.student, data_io(dataset), dataset.stats)
         if "student" in context.inputs:
             load_weights(new.module, context.inputs["student"] / "student.safetensors", "the earlier step's student")
         return new

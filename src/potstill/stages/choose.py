@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
-
 from potstill.core import atomic
 from potstill.core.artifact import manifest
 from potstill.stages._base import StageContext, StageSpec, registry
 from potstill.stages._parts import labelled_rows, set_threads
-from potstill.tasks import AnyTask
+from potstill.tasks import AnyTask, Truth
 from potstill.train.last_choice import Judged, judge
 
 _OF_THE_RACE = ("race", "untrained")
@@ -42,8 +40,7 @@ class ChooseStage(StageSpec):
         return {**{k: v for k, v in facts.items() if k not in _OF_THE_RACE}, "choice": choice}
 
     def _judge(self, context: StageContext, dataset: Any) -> dict[str, Any]:
-        validation = dataset.splits["validation"]
-        correct = {arm: self._correct(context.inputs[arm], validation) for arm in ("student", "control")}
+        correct = {arm: self._correct(context.inputs[arm], dataset) for arm in ("student", "control")}
         train, gate = dataset.splits["train"], manifest(context.inputs["teacher"])["facts"]["gate"]
         labelled = len(labelled_rows(train)) / len(train)
         judged = judge(correct["student"], correct["control"], labelled, float(gate["accuracy"]))
@@ -54,7 +51,7 @@ class ChooseStage(StageSpec):
 
     def _without(self, context: StageContext, dataset: Any, untrained: str) -> dict[str, Any]:
         """Return the choice where there is no trained student to choose."""
-        correct = self._correct(context.inputs["control"], dataset.splits["validation"])
+        correct = self._correct(context.inputs["control"], dataset)
         return {
             "chosen": "control", "why": f"no candidate could be trained to its end ({untrained}), so the control is kept",
             "student": None, "control": float(correct.mean()), "expected": 0.0, "gain": 0.0, "validation_rows": len(correct),
@@ -71,10 +68,10 @@ class ChooseStage(StageSpec):
             )
         return text if judged.chosen == "student" else f"{text}; a student that is not better is not kept"
 
-    def _correct(self, folder: Path, validation: Any) -> Any:
+    def _correct(self, folder: Path, dataset: Any) -> Any:
         from potstill.models.tools.saved import load_model
         from potstill.train.loop import predict
 
         model = load_model(folder)
-        outputs = predict(model.module, model.preprocess, validation)
-        return self.task.correct(outputs, np.asarray(validation.labels))
+        outputs = predict(model.module, model.preprocess, dataset.splits["validation"])
+        return self.task.correct(outputs, Truth.of(dataset, "validation"))

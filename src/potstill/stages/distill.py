@@ -80,7 +80,7 @@ class StatedStage(StudentStage):
             return StoredTeacher({n: self.rows_of(context, dataset, f"{FEATURES}{n}") for n in names})
         if self.teacher is None or not _reads_taps(self.objectives):
             return None
-        labeller: Any = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.mean, dataset.std)
+        labeller: Any = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.stats)
         return LiveTeacher(labeller.module, labeller.preprocess)
 
     def _store(self, context: StageContext, dataset: Any) -> Any:
@@ -90,11 +90,11 @@ class StatedStage(StudentStage):
             return None
         if self.live is None or self.teacher is None:
             return self.stored_labels(context, dataset)
-        labeller = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.mean, dataset.std)
+        labeller = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.stats)
         return LiveStore(
             label_batches(labeller, dataset.splits["train"], self.augment, self.augment_seed),
             num_rows=len(dataset.splits["train"]),
-            num_classes=len(dataset.classes),
+            width=data_io(dataset).row_width,
             views=self.live.views,
             codec=self.live.codec,
             output=labeller.output,
@@ -129,7 +129,7 @@ class AssistStage(StatedStage):
         if World().rank != 0:
             return facts
         dataset = Dataset.open(context.inputs["data"])
-        labeller = _loaded(self.student, self.training).load(context.work, data_io(dataset), dataset.mean, dataset.std)
+        labeller = _loaded(self.student, self.training).load(context.work, data_io(dataset), dataset.stats)
         return {**facts, "model": self.student.kind, "gate": gate(dataset, labeller, self.seed, foreign=False)}
 
 

@@ -10,7 +10,7 @@ from potstill.core import atomic
 from potstill.core.tensorfile import write_arrays
 from potstill.stages._base import StageContext, StageSpec, registry
 from potstill.stages._parts import data_io, label_all, set_threads
-from potstill.tasks import AnyTask
+from potstill.tasks import AnyTask, Truth
 from potstill.teachers import AnyTeacher
 
 
@@ -33,7 +33,7 @@ class EvaluateStage(StageSpec):
         dataset = Dataset.open(context.inputs["data"])
         test = dataset.splits["test"]
         if self.teacher is not None:
-            labeller = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.mean, dataset.std)
+            labeller = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.stats)
             with context.progress.task(context.name, len(test), "rows") as shown:
                 outputs = label_all(labeller, test, shown.advance)
         else:
@@ -44,5 +44,5 @@ class EvaluateStage(StageSpec):
             outputs = predict(model.module, model.preprocess, test)
         with atomic.replacing(context.work / "outputs.safetensors") as path:
             write_arrays(path, {"outputs": outputs.astype(np.float32, copy=False)})
-        correct = self.task.correct(outputs, np.asarray(test.labels))
+        correct = self.task.correct(outputs, Truth.of(dataset, "test"))
         return {self.task.headline: float(correct.mean()), "rows": len(test)}

@@ -34,11 +34,11 @@ class ExportStage(StageSpec):
         set_threads(context.options.threads)
         dataset = Dataset.open(context.inputs["data"])
         model = load_model(context.inputs["student"])
-        # Normalisation travels inside; resizing does not: the artifact reads pixels in [0, 1] at its own size.
-        module = nn.Sequential(model.preprocess.normalise, model.module).eval()
+        # Normalisation travels inside; what the host does does not: the artifact reads pixels at its own size, or tokens.
+        module = nn.Sequential(model.preprocess.inside, model.module).eval()
         test = dataset.splits["test"]
         rows = np.arange(min(PARITY_ROWS, len(test)), dtype=np.int64)
-        pixels = model.preprocess.resize_numpy(gather(test, rows)[0])
-        artifact = self.exporter.export(module, pixels[:4], context.work)
-        parity = compare(module, artifact, pixels, self.exporter.tolerance)
+        inputs = model.preprocess.outside_numpy(gather(test, rows)[0])
+        artifact = self.exporter.export(module, inputs[:4], context.work)
+        parity = compare(module, artifact, inputs, self.exporter.tolerance)
         return {"format": self.exporter.kind, "file": artifact.path.name, "parity": asdict(parity)}

@@ -49,13 +49,13 @@ class FeaturesStage(StoreStage):
         from potstill.taps.capture import Capture
         from potstill.taps.places import ROWS, list_places
 
-        def pixels(rows_M: NDArray[np.int64], view: int) -> Any:
+        def inputs(rows_M: NDArray[np.int64], view: int) -> Any:
             return labeller.preprocess(
-                make_batch(split, rows_M, view, self.augment, self.augment_seed, reveal=False).pixels_BCHW
+                make_batch(split, rows_M, view, self.augment, self.augment_seed, reveal=False).inputs_BX
             )
 
         module = labeller.module.eval()
-        sample = make_batch(split, np.arange(ROWS) % len(split), 0, (), 0, reveal=False).pixels_BCHW
+        sample = make_batch(split, np.arange(ROWS) % len(split), 0, (), 0, reveal=False).inputs_BX
         places = {p.name: p for p in list_places(module, labeller.preprocess(sample), "teacher")}
         place = places.get(self.place)
         if place is None or place.shape != self.shape:
@@ -67,7 +67,7 @@ class FeaturesStage(StoreStage):
 
         @torch.inference_mode()
         def outputs(rows_M: NDArray[np.int64], view: int) -> NDArray[Any]:
-            given = pixels(rows_M, view)
+            given = inputs(rows_M, view)
             with captured:
                 module(given)
             out: NDArray[Any] = captured.take()[place.name].float().numpy()

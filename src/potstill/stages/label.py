@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from potstill.labels.spec import LabelsSpec
 from potstill.stages._base import StageContext, registry
-from potstill.stages._parts import label_batches
+from potstill.stages._parts import data_io, label_batches
 from potstill.stages._store import Rows, StoreStage
 
 
@@ -24,4 +24,4 @@ class LabelStage(StoreStage):
 
     def rows(self, labeller: Any, dataset: Any) -> Rows:
         label = label_batches(labeller, dataset.splits["train"], self.augment, self.augment_seed)
-        return Rows(label, (len(dataset.classes),), labeller.output)
+        return Rows(label, (data_io(dataset).row_width,), labeller.output)

@@ -27,7 +27,10 @@ class PrepareStage(StageSpec):
             "source": self.data.kind,
             "rows": {name: len(split) for name, split in dataset.splits.items()},
             "labelled": sum(int(dataset.splits[n].labelled.sum()) for n in ("train", "validation")),
-            "image_shape": list(dataset.image_shape),
+            "sample": dataset.kind,
+            "shape": list(dataset.shape),
+            "rate_hz": dataset.rate_hz,
+            "target_shape": dataset.target_shape,
             "classes": dataset.classes,
             "digest": dataset.digest,
         }

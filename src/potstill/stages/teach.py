@@ -48,13 +48,13 @@ class TeachStage(StageSpec):
             module = import_module("potstill.stages._fit")
             fit = module.supervised(context, dataset, self.task, self.augment, self.seed)
         teacher_context = TeacherContext(
-            work=context.work, io=data_io(dataset), mean=dataset.mean, std=dataset.std, seed=self.seed,
+            work=context.work, io=data_io(dataset), stats=dataset.stats, seed=self.seed,
             fit=fit or _no_fit,
         )  # fmt: skip
         facts = self.teacher.prepare(teacher_context)
         if int(os.environ.get("RANK", "0")) != 0:  # in a torchrun group, rank 0 reports
             return {}
-        labeller = self.teacher.load(context.work, data_io(dataset), dataset.mean, dataset.std)
+        labeller = self.teacher.load(context.work, data_io(dataset), dataset.stats)
         return {
             "kind": self.teacher.kind,
             "output": labeller.output,

@@ -14,7 +14,7 @@ from potstill.core.tensorfile import write_arrays
 from potstill.exporters import AnyExporter
 from potstill.stages._base import StageContext, StageSpec, registry
 from potstill.stages._parts import data_io, folder_for, gather, set_threads
-from potstill.tasks import AnyTask
+from potstill.tasks import AnyTask, Truth
 from potstill.teachers import AnyTeacher
 
 
@@ -60,23 +60,23 @@ class VerifyStage(StageSpec):
         model = load_model(context.inputs["student"])
         path = self._artifact_path(context.inputs["exported"])
         artifact = self.exporter.load(path, self.verify.threads)
-        resize = model.preprocess.resize_numpy
-        outputs = run_split(artifact, len(test), lambda rows: resize(gather(test, rows)[0]), context.progress)
+        outside = model.preprocess.outside_numpy
+        outputs = run_split(artifact, len(test), lambda rows: outside(gather(test, rows)[0]), context.progress)
         with atomic.replacing(context.work / "outputs.safetensors") as out:
             write_arrays(out, {"outputs": outputs})
-        pixels = gather(test, np.zeros(1, dtype=np.int64))[0]
-        ready = resize(pixels)
+        one = gather(test, np.zeros(1, dtype=np.int64))[0]
+        ready = outside(one)
         candidates = {"student": lambda: artifact(ready)}
         facts: dict[str, Any] = {"file": path.name, "bytes": path.stat().st_size, "format": self.exporter.kind}
         if self.verify.teacher_latency:
-            teacher, runtime = self._teacher(context, dataset)
-            candidates["teacher"] = lambda: teacher(pixels)
+            teacher, runtime = self._teacher(context, dataset, one)
+            candidates["teacher"] = teacher
             facts["teacher_runtime"] = runtime
         facts["latency"] = interleaved(
             candidates, blocks=self.verify.blocks, lock=context.options.cache / "locks" / "measure.lock"
         )
         facts["memory"] = peak_memory(path, ready, self.verify.threads)
-        facts[self.task.headline] = float(self.task.correct(outputs, np.asarray(test.labels)).mean())
+        facts[self.task.headline] = float(self.task.correct(outputs, Truth.of(dataset, "test")).mean())
         return facts
 
     def _artifact_path(self, folder: Path) -> Path:
@@ -84,20 +84,23 @@ class VerifyStage(StageSpec):
 
         return folder / str(manifest(folder)["facts"]["file"])
 
-    def _teacher(self, context: StageContext, dataset: Any) -> tuple[Any, str]:
-        """Return the teacher as a callable on data-sized pixels, in the student's runtime where it can be exported."""
+    def _teacher(self, context: StageContext, dataset: Any, one: Any) -> tuple[Any, str]:
+        """Return (the teacher run on one sample, its runtime): the student's where it can be exported, and then, as for the
+        student, without what the host does before."""
         from torch import nn, set_num_threads
 
         io = data_io(dataset)
-        labeller = self.teacher.load(context.inputs["teacher"], io, dataset.mean, dataset.std)
+        labeller = self.teacher.load(context.inputs["teacher"], io, dataset.stats)
         module = getattr(labeller, "module", None)
         set_num_threads(self.verify.threads)
         if isinstance(module, nn.Module):
-            whole = nn.Sequential(labeller.preprocess, module).eval()  # type: ignore[attr-defined]
-            example = gather(dataset.splits["test"], np.arange(2, dtype=np.int64))[0]
+            preprocess: Any = labeller.preprocess  # type: ignore[attr-defined]
+            whole = nn.Sequential(preprocess.inside, module).eval()
+            example = preprocess.outside_numpy(gather(dataset.splits["test"], np.arange(2, dtype=np.int64))[0])
             try:
                 exported = self.exporter.export(whole, example, folder_for(context.work, "teacher"))
             except Exception:
-                return labeller, "torch"
-            return self.exporter.load(exported.path, self.verify.threads), self.exporter.kind
-        return labeller, self.teacher.kind
+                return lambda: labeller(one), "torch"
+            loaded, ready = self.exporter.load(exported.path, self.verify.threads), preprocess.outside_numpy(one)
+            return lambda: loaded(ready), self.exporter.kind
+        return lambda: labeller(one), self.teacher.kind

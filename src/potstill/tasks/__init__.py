@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from potstill.tasks._base import TaskSpec, registry
+from potstill.tasks._base import TaskSpec, Truth, registry
 
 registry.discover(__name__)
 
@@ -15,4 +15,4 @@ if TYPE_CHECKING:
 else:
     AnyTask = registry.union()
 
-__all__ = ["AnyTask", "TaskSpec", "registry"]
+__all__ = ["AnyTask", "TaskSpec", "Truth", "registry"]

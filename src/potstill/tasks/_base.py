@@ -1,34 +1,68 @@
-"""What a task is. Shapes: N rows, K classes."""
+"""What a task is. Shapes: N rows, K classes, H horizon, V variables."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core.outputs import TaskOutput
+from potstill.core.samples import SampleKind
 from potstill.core.spec import Registry, Spec
+
+if TYPE_CHECKING:
+    from potstill.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What outputs are judged by."""
+
+    labels_N: NDArray[Any]
+    """int64, -1 where a row has none."""
+    classes: list[str]
+    """Names in label order; of the variables of values."""
+    targets_NHV: NDArray[Any] | None = None
+    """float32, the values that were to be forecast; None where classes are."""
+    weights_N: NDArray[Any] | None = None
+    """float32 > 0, what a row counts; None counts all alike."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, split: str) -> Truth:
+        """Return the truth of a whole split, hidden labels included."""
+        found = dataset.splits[split]
+        return cls(np.asarray(found.labels), dataset.classes, found.targets, found.weights)
+
+    def take(self, rows_B: NDArray[Any]) -> Truth:
+        """Return that of some rows."""
+        targets = None if self.targets_NHV is None else self.targets_NHV[rows_B]
+        weights = None if self.weights_N is None else self.weights_N[rows_B]
+        return Truth(self.labels_N[rows_B], self.classes, targets, weights)
 
 
 class TaskSpec(Spec, ABC):
     """What is predicted and how it is judged; NumPy only."""
 
     headline: ClassVar[str]
-    """Name of the metric that the verdict compares, larger is better, in [0, 1]."""
+    """Name of the metric that the verdict compares, larger is better, at most 1."""
     output: ClassVar[TaskOutput]
     """What a model of this task gives; an objective that does not teach it is refused."""
+    reads: ClassVar[tuple[SampleKind, ...]]
+    """The kinds of sample that it is about."""
     kind: str
 
     @abstractmethod
-    def metrics(self, outputs_NK: NDArray[Any], labels_N: NDArray[Any], classes: list[str]) -> dict[str, Any]:
+    def metrics(self, outputs_NX: NDArray[Any], truth: Truth) -> dict[str, Any]:
         """Return every metric as JSON-ready values, over the rows that have a label; the headline among them."""
 
     @abstractmethod
-    def correct(self, outputs_NK: NDArray[Any], labels_N: NDArray[Any]) -> NDArray[Any]:
+    def correct(self, outputs_NX: NDArray[Any], truth: Truth) -> NDArray[Any]:
         """Return float64 of each row's share of the headline metric, rows without a label (-1) left out.
 
-        Its mean is the headline that `metrics` gives.
+        Its mean is the headline that `metrics` gives: of rows with weights, each share is times weight over mean weight.
         """
 
 

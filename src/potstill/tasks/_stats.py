@@ -19,14 +19,18 @@ def softmax(logits_NK: NDArray[Any]) -> NDArray[np.float64]:
     return out
 
 
-def confusion(predicted_N: NDArray[Any], labels_N: NDArray[Any], num_classes: int) -> NDArray[np.int64]:
-    """Return [K, K] counts, rows true, columns predicted."""
-    flat = np.bincount(labels_N * num_classes + predicted_N, minlength=num_classes * num_classes)
+def confusion(
+    predicted_N: NDArray[Any], labels_N: NDArray[Any], num_classes: int, weights_N: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Return [K, K] counts, or sums of weights, rows true, columns predicted."""
+    flat = np.bincount(labels_N * num_classes + predicted_N, weights_N, minlength=num_classes * num_classes)
     return flat.reshape(num_classes, num_classes)
 
 
-def calibration(probabilities_NK: NDArray[Any], labels_N: NDArray[Any]) -> tuple[float, list[dict[str, Any]]]:
-    """Return (expected calibration error, its 15 equal-width bins).
+def calibration(
+    probabilities_NK: NDArray[Any], labels_N: NDArray[Any], weights_N: NDArray[Any] | None = None
+) -> tuple[float, list[dict[str, Any]]]:
+    """Return (expected calibration error, its 15 equal-width bins); weighted where rows have weights, but for `count`.
 
     A bin holds its lower edge, the last one 1 as well; empty bins have confidence and accuracy None.
 
@@ -34,14 +38,21 @@ def calibration(probabilities_NK: NDArray[Any], labels_N: NDArray[Any]) -> tuple
     """
     confidence = probabilities_NK.max(axis=1)
     correct = probabilities_NK.argmax(axis=1) == labels_N
+    weights = np.ones(len(labels_N)) if weights_N is None else weights_N
     which = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
     error, bins = 0.0, []
     for b in range(ECE_BINS):
         inside = which == b
         count = int(inside.sum())
-        mean = (float(confidence[inside].mean()), float(correct[inside].mean())) if count else (None, None)
+        mean: tuple[float | None, float | None] = (None, None)
         if count:
-            error += count / len(labels_N) * abs(float(confidence[inside].mean()) - float(correct[inside].mean()))
+            own = weights[inside]
+            sure, right = (
+                float(np.average(confidence[inside], weights=own)),
+                float(np.average(correct[inside], weights=own)),
+            )
+            mean = (sure, right)
+            error += float(own.sum() / weights.sum()) * abs(sure - right)
         bins.append(
             {
                 "low": b / ECE_BINS,

@@ -1,4 +1,4 @@
-"""What a teacher is. Shapes: B rows, C channels, H, W pixels, K classes."""
+"""What a teacher is. Shapes: B rows, X the shape of one input, K classes, H horizon, V variables."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from typing import Any, ClassVar, Literal, Protocol
 from numpy.typing import NDArray
 
 from potstill.core.errors import TeacherError
+from potstill.core.samples import DataStats, SampleKind
 from potstill.core.spec import Registry, Spec
 from potstill.models import ModelIO, ModelSpec
 from potstill.schedules.training import TrainSpec
 
-OutputKind = Literal["logits", "probabilities"]
+OutputKind = Literal["logits", "probabilities", "values"]
 
 
 class Labeller(Protocol):
-    """Turns a micro-batch of pixels into teacher outputs; always in eval mode, no gradient."""
+    """Turns a micro-batch of samples into teacher outputs; always in eval mode, no gradient."""
 
     output: OutputKind
     num_classes: int
 
-    def __call__(self, pixels_BCHW: NDArray[Any]) -> NDArray[Any]:
-        """Return [B, K] float32 for pixels float32 in [0, 1] at the data's size; resizing and normalising are its
-        own business. A pure function of the whole micro-batch."""
+    def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
+        """Return [B, K] float32, or [B, H, V] of values, for a batch as the data gives it (core/samples.py); size, rate,
+        tokens and normalisation are its own business. A pure function of the whole micro-batch."""
         ...
 
 
@@ -37,10 +38,9 @@ class TeacherContext:
     work: Path
     """Folder that becomes the teacher's artifact; kept over interruptions."""
     io: ModelIO
-    """Of the data: its own height and width."""
-    mean: tuple[float, ...]
-    """Of the training split's pixels in [0, 1], per channel."""
-    std: tuple[float, ...]
+    """Of the data."""
+    stats: DataStats
+    """Of its training split."""
     seed: int
     fit: Callable[[ModelSpec, TrainSpec, Path, int, str], None]
     """(model, training, folder, seed, labels "all" or "labelled") -> trains, leaving `student.json` and
@@ -62,10 +62,14 @@ class TeacherSpec(Spec, ABC):
         return {}
 
     @abstractmethod
-    def load(self, folder: Path, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:
-        """Return the labeller; `folder` is what `prepare` left, `io`, `mean` and `std` are the data's."""
+    def load(self, folder: Path, io: ModelIO, stats: DataStats) -> Labeller:
+        """Return the labeller; `folder` is what `prepare` left, `io` and `stats` are the data's."""
 
-    def architecture(self, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Any:
+    @abstractmethod
+    def reads(self) -> SampleKind:
+        """Return the kind of sample that it labels."""
+
+    def architecture(self, io: ModelIO, stats: DataStats) -> Any:
         """Return a labeller built as `load`'s will be, whatever its weights, before `prepare` ran: for names and shapes.
 
         Raises:
@@ -75,7 +79,7 @@ class TeacherSpec(Spec, ABC):
             raise TeacherError(
                 f"teacher.kind: must be a torch module here for its taps to be listed; got {self.kind!r}."
             )
-        return self.load(Path(), io, mean, std)
+        return self.load(Path(), io, stats)
 
     def fits(self) -> bool:
         """Return whether `prepare` trains (so the trainer's source is part of its key)."""

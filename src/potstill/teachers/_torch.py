@@ -1,4 +1,4 @@
-"""A torch module as a labeller. Shapes: B rows, C channels, H, W pixels, K classes."""
+"""A torch module as a labeller. Shapes: B rows, X the shape of one input, K classes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class TorchLabeller:
     """Eval mode, no gradient, float32.
 
     Args:
-        module: preprocessed pixels -> [B, K].
-        preprocess: pixels in [0, 1] -> what the module reads.
+        module: what `preprocess` gives -> [B, K], or [B, H, V] where `output` is values.
+        preprocess: a batch as the data gives it -> what the module reads.
         output: what the module gives.
         num_classes: K.
         class_order: column i of the result is column class_order[i] of the module; None keeps the order.
@@ -36,19 +36,20 @@ class TorchLabeller:
         self.class_order = list(class_order) if class_order is not None else None
 
     @torch.inference_mode()
-    def __call__(self, pixels_BCHW: NDArray[Any]) -> NDArray[Any]:
+    def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
         """Return [B, K] float32."""
         self.module.eval()
         try:
-            out = self.module(self.preprocess(torch.from_numpy(pixels_BCHW)))
+            out = self.module(self.preprocess(torch.from_numpy(inputs_BX)))
         except RuntimeError as err:
             raise ShapeError(
-                f"teacher: must take pixels {list(pixels_BCHW.shape)} after its own input size; got "
+                f"teacher: must take inputs {list(inputs_BX.shape)} after its own input size; got "
                 f"{str(err).splitlines()[0]}. Set teacher.input."
             ) from err
-        if not isinstance(out, torch.Tensor) or out.ndim != 2:
+        shape = "[rows, horizon, variables]" if self.output == "values" else "[rows, classes]"
+        if not isinstance(out, torch.Tensor) or out.ndim != shape.count(",") + 1:
             shown = list(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-            raise TeacherError(f"teacher: must give a tensor [rows, classes]; got {shown}.")
+            raise TeacherError(f"teacher: must give a tensor {shape}; got {shown}.")
         return reorder(out.float().numpy(), self.class_order)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from potstill.core.errors import TeacherError
+from potstill.core.samples import DataStats, SampleKind
 from potstill.models import ModelIO
 from potstill.teachers._base import Labeller, OutputKind, TeacherContext, TeacherSpec, registry
 
@@ -57,6 +58,13 @@ class EnsembleSpec(TeacherSpec):
             raise ValueError(f"weights must be one number >= 0 for each of {len(self.members)} members, not all 0")
         return self
 
+    @model_validator(mode="after")
+    def _read_alike(self) -> EnsembleSpec:
+        kinds = sorted({m.reads() for m in self.members})
+        if len(kinds) > 1:
+            raise ValueError(f"members must all read one kind of sample; got {', '.join(kinds)}")
+        return self
+
     def prepare(self, context: TeacherContext) -> dict[str, Any]:
         facts = []
         for i, member in enumerate(self.members):
@@ -67,9 +75,12 @@ class EnsembleSpec(TeacherSpec):
         total = None if None in sizes else sum(s for s in sizes if s is not None)
         return {"model": f"ensemble of {len(facts)}", "members": facts, "file_bytes": total}
 
-    def load(self, folder: Path, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:
-        loaded = [m.load(folder / f"member-{i}", io, mean, std) for i, m in enumerate(self.members)]
+    def load(self, folder: Path, io: ModelIO, stats: DataStats) -> Labeller:
+        loaded = [m.load(folder / f"member-{i}", io, stats) for i, m in enumerate(self.members)]
         return EnsembleLabeller(loaded, self.weights or (1.0,) * len(loaded), self.average, self.weighting)
+
+    def reads(self) -> SampleKind:
+        return self.members[0].reads()
 
     def fits(self) -> bool:
         return any(m.fits() for m in self.members)
@@ -104,9 +115,9 @@ class EnsembleLabeller:
         total = float(sum(weights))
         self._weights = np.array([w / total for w in weights])
 
-    def __call__(self, pixels_BCHW: NDArray[Any]) -> NDArray[Any]:
+    def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
         """Return [B, K] float32."""
-        given = [member(pixels_BCHW) for member in self.members]
+        given = [member(inputs_BX) for member in self.members]
         if len({o.shape for o in given}) != 1:
             raise TeacherError(f"teacher.members: must give alike outputs; got {[list(o.shape) for o in given]}.")
         shares = given

@@ -1,4 +1,5 @@
-"""The gate before labelling: does this teacher know the task, in this order, on these pixels? Shapes: N rows, K classes."""
+"""The gate before labelling: does this teacher know the task, in this order, on these samples? Shapes: N rows, X the
+shape of one input, K classes."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ class GateReport:
     """What the gate saw."""
 
     accuracy: float
-    """On the labelled rows it was shown, [0, 1]."""
+    """On the labelled rows it was shown, [0, 1]; of values, the share of their variance that is explained."""
     num_rows: int
     chance: float
     """Share of the most common class."""
@@ -38,13 +39,13 @@ class GateReport:
 
 
 def run_gate(
-    labeller: Labeller, pixels_NCHW: NDArray[Any], labels_N: NDArray[Any], classes: list[str], *, foreign: bool
+    labeller: Labeller, inputs_NX: NDArray[Any], labels_N: NDArray[Any], classes: list[str], *, foreign: bool
 ) -> GateReport:
     """Check a teacher on labelled rows.
 
     Args:
         labeller: ready to label.
-        pixels_NCHW: float32 in [0, 1], at most a thousand or so.
+        inputs_NX: as the data gives them, at most a thousand or so; of pictures [N, C, H, W], other inputs are tried.
         labels_N: int64, none missing.
         classes: names in label order.
         foreign: its preprocessing is the user's word, so others are tried.
@@ -53,13 +54,13 @@ def run_gate(
         TeacherError: wrong outputs, at chance, shuffled classes, or wrong preprocessing; names the remedy.
     """
     checks: list[dict[str, Any]] = []
-    outputs = _outputs(labeller, pixels_NCHW)
+    outputs = _outputs(labeller, inputs_NX)
     _check_outputs(outputs, labeller, classes, checks)
-    _check_members(labeller, pixels_NCHW[:_BATCH], classes)
+    _check_members(labeller, inputs_NX[:_BATCH], classes)
     predicted = outputs.argmax(axis=1)
     right = predicted == labels_N
     order, columns = _best_order(predicted, labels_N, len(classes))
-    tried = _other_inputs(labeller, pixels_NCHW, labels_N) if foreign else {}
+    tried = _other_inputs(labeller, inputs_NX, labels_N) if foreign and inputs_NX.ndim == 4 else {}
     name = max(tried, key=lambda n: tried[n].sum(), default=None)
     # A wrong input also makes another order fit somewhat better, and the reverse: what explains more is named.
     if name is not None and tried[name].sum() >= order.sum() and _better(tried[name], right):
@@ -75,6 +76,35 @@ def run_gate(
     return GateReport(float(right.mean()), len(labels_N), chance, checks)
 
 
+def run_values_gate(labeller: Labeller, inputs_NX: NDArray[Any], targets_NHV: NDArray[Any]) -> GateReport:
+    """Check a teacher that forecasts: its numbers are finite, of the targets' shape, and nearer to them than their mean is.
+
+    Args:
+        labeller: ready to label.
+        inputs_NX: as the data gives them, at most a thousand or so.
+        targets_NHV: the true values, none missing.
+
+    Raises:
+        TeacherError: they are not; names the remedy.
+    """
+    outputs = _outputs(labeller, inputs_NX)
+    if outputs.shape != targets_NHV.shape or not np.isfinite(outputs).all():
+        raise TeacherError(
+            f"teacher: must give finite values {list(targets_NHV.shape[1:])} a row; got {list(outputs.shape[1:])}, "
+            f"{'all' if np.isfinite(outputs).all() else 'not all'} finite. Check what it was built and trained for."
+        )
+    error = float(np.square(outputs - targets_NHV).mean())
+    plain = float(np.square(targets_NHV - targets_NHV.mean(axis=(0, 1))).mean())
+    if error >= plain:
+        raise TeacherError(
+            f"teacher: must know the task; its mean squared error on {len(outputs)} rows is {error:.4g}, where always naming "
+            f"each variable's mean has {plain:.4g}. Check its weights and input; or train it longer."
+        )
+    score = 1 - error / plain
+    return GateReport(score, len(outputs), 0.0, [_passed("outputs", "finite values of the targets' shape"),
+                      _passed("better than the mean", f"{score:.1%} of the variance is explained")])  # fmt: skip
+
+
 def _passed(name: str, detail: str) -> dict[str, Any]:
     return {"name": name, "ok": True, "detail": detail}
 
@@ -86,7 +116,7 @@ def _outputs(labeller: Callable[[NDArray[Any]], NDArray[Any]], pixels: NDArray[A
         padded = np.concatenate([part, np.repeat(part[-1:], _BATCH - len(part), axis=0)])
         out = np.asarray(labeller(padded))
         if out.ndim == 0 or len(out) != _BATCH:
-            raise TeacherError(f"teacher: must give one row of outputs a picture, {_BATCH}; got {list(out.shape)[:1]}.")
+            raise TeacherError(f"teacher: must give one row of outputs a sample, {_BATCH}; got {list(out.shape)[:1]}.")
         parts.append(out[: len(part)])
     return np.concatenate(parts)
 
@@ -191,7 +221,7 @@ def _wrong_input(name: str, better: NDArray[Any], right: NDArray[Any]) -> Teache
 
 def _alternatives(labeller: Any, pixels: NDArray[Any]) -> dict[str, Change]:
     """Return changes of pixels by what they stand for; a normalisation takes the place of the stated one."""
-    stated = getattr(getattr(labeller, "preprocess", None), "normalise", None)
+    stated = getattr(getattr(labeller, "preprocess", None), "inside", None)
     back: Change = (lambda x: x) if stated is None else lambda x: x * stated.std.numpy() + stated.mean.numpy()
     mean, std = (f(pixels, axis=(0, 2, 3), keepdims=True) for f in (np.mean, np.std))
     std = np.maximum(std, 1e-3)

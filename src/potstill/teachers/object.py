@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pydantic import Field
 
 from potstill.core import objects
-from potstill.models import InputSpec, ModelIO
+from potstill.core.samples import DataStats, SampleKind
+from potstill.models import AnyInput, ImageInput, InputSpec, ModelIO
 from potstill.models.object import object_digest
 from potstill.teachers._base import Labeller, OutputKind, TeacherContext, TeacherSpec, registry
 
@@ -26,21 +27,23 @@ class ObjectTeacherSpec(TeacherSpec):
     kind: Literal["object"] = "object"
     digest: str
     """Of its class, source and weights."""
-    input: InputSpec = Field(default_factory=InputSpec)
-    """Size and normalisation that it reads."""
+    input: AnyInput = Field(default_factory=ImageInput)
+    """How samples are brought to it; its kind says which samples it reads."""
     output: OutputKind = "logits"
     """What it gives."""
 
     def prepare(self, context: TeacherContext) -> dict[str, Any]:
         return {"model": type(objects.get(self.digest)).__name__}
 
-    def load(self, folder: Path, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:
-        from potstill.models.tools.preprocess import Preprocess, resolve_input
+    def load(self, folder: Path, io: ModelIO, stats: DataStats) -> Labeller:
         from potstill.teachers._torch import TorchLabeller
 
         module = copy.deepcopy(objects.get(self.digest))
-        size, mean, std = resolve_input(self.input, mean, std, (io.height, io.width))
-        return TorchLabeller(module, Preprocess(size, mean, std), self.output, io.num_classes)
+        preprocess = self.input.resolved(io, stats).preprocess(io)
+        return TorchLabeller(module, preprocess, self.output, io.num_classes)
+
+    def reads(self) -> SampleKind:
+        return self.input.kind
 
 
 def object_teacher(
@@ -54,4 +57,4 @@ def object_teacher(
         output: what it gives.
     """
     digest = objects.keep(object_digest(module), module)
-    return ObjectTeacherSpec(digest=digest, input=model_input or InputSpec(), output=output)
+    return ObjectTeacherSpec(digest=digest, input=model_input or ImageInput(), output=output)

@@ -1,4 +1,4 @@
-"""A black box in an ONNX file. Shapes: B rows, C channels, H, W pixels, K classes."""
+"""A black box in an ONNX file. Shapes: B rows, X the shape of one input, K classes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from potstill.core.samples import DataStats, SampleKind
 from potstill.core.spec import InputPath
-from potstill.models import InputSpec, ModelIO
+from potstill.models import AnyInput, ImageInput, ModelIO
 from potstill.teachers._base import Labeller, OutputKind, TeacherContext, TeacherSpec, registry
 
 
@@ -25,8 +26,8 @@ class OnnxTeacherSpec(TeacherSpec):
     """What it gives: raw logits, or probabilities after softmax."""
     output_name: str | None = None
     """Which output to read; None takes the first."""
-    input: InputSpec = Field(default_factory=lambda: InputSpec(mean=(0.0,), std=(1.0,)))
-    """Size and normalisation it reads; the default normalises nothing. One number serves every channel."""
+    input: AnyInput = Field(default_factory=lambda: ImageInput(mean=(0.0,), std=(1.0,)))
+    """What it reads; the default is pictures, and normalises nothing. One number serves every channel."""
     scale: float = Field(default=1.0, gt=0)
     """Its pixel range before normalisation: 1 for [0, 1], 255 for [0, 255]."""
     channels: Literal["rgb", "bgr"] = "rgb"
@@ -39,40 +40,51 @@ class OnnxTeacherSpec(TeacherSpec):
     def prepare(self, context: TeacherContext) -> dict[str, Any]:
         return {"model": self.path.name, "file_bytes": self.path.stat().st_size}
 
-    def load(self, folder: Path, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:
+    def load(self, folder: Path, io: ModelIO, stats: DataStats) -> Labeller:
         return OnnxLabeller(self, io)
+
+    def reads(self) -> SampleKind:
+        return self.input.kind
 
 
 class OnnxLabeller:
-    """The file as a function of pixels in [0, 1]."""
+    """The file as a function of a batch as the data gives it."""
 
     def __init__(self, spec: OnnxTeacherSpec, io: ModelIO) -> None:
         import torch
 
         from potstill.core.onnx_session import OnnxSession
-        from potstill.models.tools.preprocess import Preprocess, resolve_input
 
         self.output: OutputKind = spec.output
         self.num_classes = io.num_classes
         self.spec = spec
         self.session = OnnxSession(spec.path, torch.get_num_threads(), spec.output_name)
-        wide = {
-            k: v * io.channels for k in ("mean", "std") if (v := getattr(spec.input, k)) is not None and len(v) == 1
-        }
-        stated = spec.input.model_copy(update=wide)
-        zero, one = (0.0,) * io.channels, (1.0,) * io.channels
-        self._resize = Preprocess(*resolve_input(stated, zero, one, (io.height, io.width)))
-        self._mean = np.array(self._resize.normalise.mean.numpy())
-        self._std = np.array(self._resize.normalise.std.numpy())
+        self._preprocess, self._image = _preprocess(spec, io), io.kind == "image"
+        if self._image:
+            self._mean = np.array(self._preprocess.inside.mean.numpy())
+            self._std = np.array(self._preprocess.inside.std.numpy())
 
-    def __call__(self, pixels_BCHW: NDArray[Any]) -> NDArray[Any]:
+    def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
         """Return [B, K] float32."""
+        import torch
+
         from potstill.teachers._torch import reorder
 
-        pixels = self._resize.resize_numpy(pixels_BCHW)
+        if not self._image:
+            read = self._preprocess(torch.from_numpy(inputs_BX)).numpy()
+            return reorder(self.session(read), self.spec.class_order)
+        pixels = self._preprocess.outside_numpy(inputs_BX)
         if self.spec.channels == "bgr":
             pixels = pixels[:, ::-1]
         pixels = (pixels * np.float32(self.spec.scale) - self._mean) / self._std
         if self.spec.layout == "nhwc":
             pixels = pixels.transpose(0, 2, 3, 1)
         return reorder(self.session(pixels), self.spec.class_order)
+
+
+def _preprocess(spec: OnnxTeacherSpec, io: ModelIO) -> Any:
+    """Return what brings a batch to the file; of a picture or a series that it says nothing of, nothing is normalised."""
+    stated = spec.input
+    wide = {k: v * io.channels for k in ("mean", "std") if (v := getattr(stated, k, None)) is not None and len(v) == 1}
+    plain = DataStats((0.0,) * io.channels, (1.0,) * io.channels)
+    return stated.model_copy(update=wide).resolved(io, plain).preprocess(io)

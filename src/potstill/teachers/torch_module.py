@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from potstill.core.samples import DataStats, SampleKind
 from potstill.core.spec import ImportPath, InputPath
-from potstill.models import InputSpec, ModelIO
+from potstill.models import AnyInput, ImageInput, ModelIO
 from potstill.teachers._base import Labeller, OutputKind, TeacherContext, TeacherSpec, registry
 
 
@@ -24,8 +25,8 @@ class TorchTeacherSpec(TeacherSpec):
     """Passed to the factory by name."""
     weights: InputPath | None = None
     """Safetensors file with its weights; None where the factory loads them itself."""
-    input: InputSpec = Field(default_factory=InputSpec)
-    """Size and normalisation that it reads."""
+    input: AnyInput = Field(default_factory=ImageInput)
+    """How samples are brought to it; its kind says which samples it reads."""
     output: OutputKind = "logits"
     """What it gives."""
     class_order: tuple[int, ...] | None = None
@@ -35,8 +36,7 @@ class TorchTeacherSpec(TeacherSpec):
         size = self.weights.stat().st_size if self.weights is not None else None
         return {"model": self.factory.split(":")[1], "file_bytes": size}
 
-    def load(self, folder: Path, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:
-        from potstill.models.tools.preprocess import Preprocess, resolve_input
+    def load(self, folder: Path, io: ModelIO, stats: DataStats) -> Labeller:
         from potstill.models.tools.saved import load_weights
         from potstill.models.torch_module import call_factory
         from potstill.teachers._torch import TorchLabeller
@@ -44,5 +44,8 @@ class TorchTeacherSpec(TeacherSpec):
         module = call_factory(self.factory, self.arguments)
         if self.weights is not None:
             load_weights(module, self.weights, f"teacher.weights {self.weights.name}")
-        size, mean, std = resolve_input(self.input, mean, std, (io.height, io.width))
-        return TorchLabeller(module, Preprocess(size, mean, std), self.output, io.num_classes, self.class_order)
+        preprocess = self.input.resolved(io, stats).preprocess(io)
+        return TorchLabeller(module, preprocess, self.output, io.num_classes, self.class_order)
+
+    def reads(self) -> SampleKind:
+        return self.input.kind

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
+from potstill.core.samples import DataStats, SampleKind
 from potstill.models import AnyModel, ModelIO
 from potstill.schedules.training import TrainSpec
-from potstill.teachers._base import Labeller, TeacherContext, TeacherSpec, registry
+from potstill.teachers._base import Labeller, OutputKind, TeacherContext, TeacherSpec, registry
 
 
 @registry.register
@@ -30,19 +31,22 @@ class TrainedTeacherSpec(TeacherSpec):
         weights = context.work / "student.safetensors"
         return {"model": self.model.kind, "file_bytes": weights.stat().st_size if weights.exists() else None}
 
-    def load(self, folder: Path, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:
+    def load(self, folder: Path, io: ModelIO, stats: DataStats) -> Labeller:
         from potstill.models.tools.saved import load_model
         from potstill.teachers._torch import TorchLabeller
 
         model = load_model(folder)
-        return TorchLabeller(model.module, model.preprocess, "logits", io.num_classes)
+        return TorchLabeller(model.module, model.preprocess, _gives(io), io.num_classes)
 
-    def architecture(self, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:
+    def architecture(self, io: ModelIO, stats: DataStats) -> Labeller:
         from potstill.models.tools.build import new_model
         from potstill.teachers._torch import TorchLabeller
 
-        new = new_model(self.model, io, mean, std)
-        return TorchLabeller(new.module, new.preprocess, "logits", io.num_classes)
+        new = new_model(self.model, io, stats)
+        return TorchLabeller(new.module, new.preprocess, _gives(io), io.num_classes)
+
+    def reads(self) -> SampleKind:
+        return self.model.input.kind
 
     def fits(self) -> bool:
         return True
@@ -52,3 +56,7 @@ class TrainedTeacherSpec(TeacherSpec):
 
     def saw_hidden_labels(self) -> bool:
         return self.labels == "all"
+
+
+def _gives(io: ModelIO) -> OutputKind:
+    return "logits" if len(io.outputs) == 1 else "values"

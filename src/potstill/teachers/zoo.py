@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from potstill.core.errors import TeacherError
+from potstill.core.samples import DataStats, SampleKind
 from potstill.models import AnyModel, ModelIO
 from potstill.teachers._base import Labeller, TeacherContext, TeacherSpec, registry
 
@@ -28,9 +29,12 @@ class ZooTeacherSpec(TeacherSpec):
             )
         return {"model": self.model.kind, "file_bytes": self.model.weights.stat().st_size}
 
-    def load(self, folder: Path, io: ModelIO, mean: tuple[float, ...], std: tuple[float, ...]) -> Labeller:
+    def load(self, folder: Path, io: ModelIO, stats: DataStats) -> Labeller:
         from potstill.models.tools.build import new_model
         from potstill.teachers._torch import TorchLabeller
 
-        new = new_model(self.model, io, mean, std)
+        new = new_model(self.model, io, stats)
         return TorchLabeller(new.module, new.preprocess, "logits", io.num_classes, self.class_order)
+
+    def reads(self) -> SampleKind:
+        return self.model.input.kind

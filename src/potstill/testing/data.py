@@ -1,4 +1,4 @@
-"""The contract of a data source. Shapes: N rows, H, W pixels, C channels."""
+"""The contract of a data source. Shapes: N rows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from potstill.core.progress import Progress
+from potstill.core.samples import FORMS
 from potstill.data import DataSpec, Source, registry
 from potstill.data.dataset import SPLITS, Dataset, prepare
 from potstill.testing._claims import Claims, claims_of
@@ -28,10 +29,8 @@ def check_data_source(spec: DataSpec) -> None:
     source = spec.open()
     claims.that("train" in source.splits, "must have a split 'train'", splits=sorted(source.splits))
     claims.that(set(source.splits) <= set(SPLITS), f"must name its splits as {SPLITS}", splits=sorted(source.splits))
-    shape = source.image_shape
-    claims.that(
-        np.shape(shape) == (3,) and min(shape) >= 1 and shape[2] <= 4, "image_shape must be (H, W, C)", shape=shape
-    )
+    shape = source.shape
+    claims.that(np.shape(shape) == (3,) and min(shape) >= 1 and shape[2] <= 4, "shape must be (H, W, C)", shape=shape)
     if source.classes is not None:
         distinct = len({str(c) for c in source.classes}) == len(source.classes)
         claims.that(
@@ -53,28 +52,36 @@ def _check_split(claims: Claims, spec: DataSpec, source: Source, name: str) -> N
     reader = source.splits[name]
     names: list[str] = []
     reads = []
-    for images, labels, of_rows in reader.chunks():
+    dtype = np.dtype(FORMS[source.kind].dtype)
+    for chunk in reader.chunks():
+        samples, labels, of_rows = chunk.samples, chunk.labels, chunk.names
         claims.that(
-            images.dtype == np.uint8 and images.shape == (len(images), *source.image_shape),
-            f"chunks of {name!r} must be uint8 [n, {', '.join(map(str, source.image_shape))}]", dtype=images.dtype,
-            shape=images.shape,
+            samples.dtype == dtype and samples.shape == (len(samples), *source.shape),
+            f"chunks of {name!r} must be {dtype} [n, {', '.join(map(str, source.shape))}]", dtype=samples.dtype,
+            shape=samples.shape,
         )  # fmt: skip
-        claims.that(labels.dtype == np.int64 and labels.shape == images.shape[:1], "labels must be int64 [n]", dtype=labels.dtype, shape=labels.shape)  # fmt: skip
-        claims.that(len(of_rows) == len(images), "must name each row of a chunk", names=len(of_rows), rows=len(images))
+        claims.that(labels.dtype == np.int64 and labels.shape == samples.shape[:1], "labels must be int64 [n]", dtype=labels.dtype, shape=labels.shape)  # fmt: skip
+        claims.that(
+            len(of_rows) == len(samples), "must name each row of a chunk", names=len(of_rows), rows=len(samples)
+        )
+        claims.that(
+            (chunk.targets is None) == (source.target_shape is None), "must give targets where target_shape says so"
+        )
         names += of_rows
-        reads.append((images.copy(), labels.copy()))
+        reads.append((samples.copy(), labels.copy()))
     claims.that(
         len(names) == reader.num_rows, f"chunks of {name!r} must add up to num_rows={reader.num_rows}", rows=len(names)
     )
     claims.that(all(names) and len(set(names)) == len(names), "must give each row a name of its own", names=names[:3])
     known = np.concatenate([labels for _, labels in reads])
     highest = len(source.classes) - 1 if source.classes is not None else int(known.max())
+    highest = 0 if source.target_shape is not None else highest
     claims.that(
         known.min() >= -1 and known.max() <= highest,
         f"labels must be in -1..{highest}",
         found=sorted(set(known.tolist())),
     )
     again = spec.open().splits[name]
-    for (images, labels), (images_again, labels_again, _) in zip(reads, again.chunks(), strict=True):
-        claims.equal(images_again, images, "must give the same pixels each time")
-        claims.equal(labels_again, labels, "must give the same labels each time")
+    for (samples, labels), chunk in zip(reads, again.chunks(), strict=True):
+        claims.equal(chunk.samples, samples, "must give the same samples each time")
+        claims.equal(chunk.labels, labels, "must give the same labels each time")

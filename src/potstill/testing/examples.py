@@ -27,7 +27,7 @@ from potstill.data.idx import IdxSpec
 from potstill.data.image_folder import ImageFolderSpec
 from potstill.data.npz import NpzSpec
 from potstill.data.parquet import ParquetSpec
-from potstill.models import InputSpec
+from potstill.models import ImageInput
 from potstill.models.ds_cnn import DsCnnSpec
 from potstill.models.object import ObjectModelSpec, object_model
 from potstill.models.torch_module import TorchModuleSpec
@@ -222,7 +222,7 @@ def _onnx_teacher(folder: Path) -> OnnxTeacherSpec:
 
     pixels = tiny.pictures(4)[0].transpose(0, 3, 1, 2).astype(np.float32)
     artifact = OnnxSpec().export(plain().eval(), pixels, folder)
-    return OnnxTeacherSpec(path=artifact.path, input=InputSpec(mean=(0.5,), std=(0.25,)))
+    return OnnxTeacherSpec(path=artifact.path, input=ImageInput(mean=(0.5,), std=(0.25,)))
 
 
 @maker(TorchTeacherSpec)

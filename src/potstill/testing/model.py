@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -36,14 +37,14 @@ MCU_OPERATORS = {
 """Operators that exist there (tflite-micro, micro_mutable_op_resolver.h); BatchNorm goes into the convolution before it."""
 
 
-def check_model(spec: ModelSpec, io: ModelIO = tiny.IO) -> None:
+def check_model(spec: ModelSpec, io: ModelIO | None = None) -> None:
     """Check that a family builds what it says: logits of each row alone, reproducible, saved and loaded bit for bit.
 
     Fields named `width`, `dim` and `depth` must make the model larger.
 
     Args:
         spec: valid for `io`.
-        io: what it is built for.
+        io: of the data that it is built for; None takes the tiny data of its kind.
 
     Raises:
         AssertionError: something does not hold; says what.
@@ -52,16 +53,20 @@ def check_model(spec: ModelSpec, io: ModelIO = tiny.IO) -> None:
 
     check_spec(spec, registry, "model")
     claims = claims_of("model", spec)
+    kind = spec.input.kind
+    data_io = io or tiny.io_for(kind, spec.gives[0])
+    given = torch.from_numpy(tiny.inputs(kind))
+    _check_saved(claims, spec, data_io, given)
+    spec = spec.model_copy(update={"input": spec.input.resolved(data_io, tiny.stats_for(kind))})
+    io, pixels = spec.input.seen(data_io), spec.input.preprocess(data_io)(given)
+    claims.that(tuple(pixels.shape[1:]) == io.shape and str(pixels.dtype) == f"torch.{io.dtype}",
+                "input.seen must say what input.preprocess gives", seen=io, given=(list(pixels.shape), pixels.dtype))  # fmt: skip
     module = _built(spec, io)
-    pixels = torch.from_numpy(
-        np.random.default_rng(0).normal(size=(8, io.channels, io.height, io.width)).astype(np.float32)
-    )
     _check_training(claims, module, pixels, io)
     _check_rows(claims, module, pixels, io)
     _check_seeds(claims, spec, io)
     _check_size(claims, spec, io)
     _check_promises(claims, spec, io, pixels)
-    _check_saved(claims, spec, io, pixels)
 
 
 def _built(spec: ModelSpec, io: ModelIO, seed: int = 0) -> nn.Module:
@@ -76,7 +81,7 @@ def _check_training(claims: Claims, module: nn.Module, pixels: Tensor, io: Model
     import torch
 
     logits = module.train()(pixels)
-    claims.that(isinstance(logits, torch.Tensor) and logits.shape == (len(pixels), io.num_classes), f"must turn [B, C, H, W] into [B, {io.num_classes}]", shape=list(getattr(logits, "shape", [])))  # fmt: skip
+    claims.that(isinstance(logits, torch.Tensor) and logits.shape == (len(pixels), *io.outputs), f"must turn [B, {io.shape}] into [B, {io.outputs}]", shape=list(getattr(logits, "shape", [])))  # fmt: skip
     claims.that(logits.dtype == torch.float32, "must give float32", dtype=logits.dtype)
     weights = torch.from_numpy(np.random.default_rng(1).normal(size=logits.shape).astype(np.float32))
     (logits * weights).sum().backward()
@@ -124,7 +129,7 @@ def _check_size(claims: Claims, spec: ModelSpec, io: ModelIO) -> None:
         own.params == counted > 0, "params must be the number of parameters", params=own.params, counted=counted
     )
     claims.that(own.macs > 0, "must report its multiply-accumulates", macs=own.macs)
-    least = 4 * io.channels * io.height * io.width
+    least = 4 * math.prod(io.shape)
     claims.that(
         own.peak_activation_bytes >= least, "must report at least its input as peak", peak=own.peak_activation_bytes
     )
@@ -163,19 +168,18 @@ def _check_saved(claims: Claims, spec: ModelSpec, io: ModelIO, pixels: Tensor) -
     from potstill.models.tools.build import new_model
     from potstill.models.tools.saved import load_model, save_model
 
-    mean, std = (0.4,) * io.channels, (0.3,) * io.channels
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(1)
-        new = new_model(spec, io, mean, std)
+        new = new_model(spec, io, tiny.stats_for(spec.input.kind))
     with torch.no_grad():
         new.module.train()(new.preprocess(pixels))  # statistics that are not those of a new model
         expected = new.module.eval()(new.preprocess(pixels))
         with tempfile.TemporaryDirectory() as folder:
             classes = [f"class {k}" for k in range(io.num_classes)]
-            save_model(Path(folder), new.module, spec, new.io, new.mean, new.std, classes)
+            save_model(Path(folder), new.module, new.spec, io, classes)
             first = (Path(folder) / "student.safetensors").read_bytes()
             loaded = load_model(Path(folder))
-            save_model(Path(folder), loaded.module, spec, new.io, new.mean, new.std, classes)
+            save_model(Path(folder), loaded.module, loaded.spec, loaded.data_io, classes)
             claims.that(
                 (Path(folder) / "student.safetensors").read_bytes() == first, "must be saved to the same bytes again"
             )

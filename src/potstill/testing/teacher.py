@@ -1,4 +1,4 @@
-"""The contract of a teacher. Shapes: B rows, C channels, H, W pixels, K classes."""
+"""The contract of a teacher. Shapes: B rows, K classes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import numpy as np
 
 from potstill.core.errors import PotstillError
 from potstill.core.hashing import canonical_json
-from potstill.models import ModelSpec
+from potstill.core.samples import DataStats
+from potstill.models import ModelIO, ModelSpec
 from potstill.schedules.training import TrainSpec
 from potstill.teachers import Labeller, TeacherContext, TeacherSpec, registry
 from potstill.testing import tiny
 from potstill.testing._claims import Claims, claims_of
 from potstill.testing.spec import check_spec
-
-_MEAN, _STD = (0.4,), (0.3,)
 
 
 def check_teacher(spec: TeacherSpec) -> None:
@@ -26,7 +25,7 @@ def check_teacher(spec: TeacherSpec) -> None:
     A teacher that trains is given weights as they are drawn: what it learns is not looked at.
 
     Args:
-        spec: of a teacher of ten classes that takes grey pictures of 8 by 8 pixels.
+        spec: of a teacher of ten classes that takes tiny samples of its kind (testing/tiny.py): grey pictures of 8 by 8 pixels.
 
     Raises:
         AssertionError: something does not hold; says what.
@@ -41,15 +40,23 @@ def check_teacher(spec: TeacherSpec) -> None:
     claims.that(hidden in (True, False, None), "saw_hidden_labels() must say true, false, or None where nobody knows")
     claims.that(hidden is None or spec.fits(), "saw_hidden_labels() can be known only of a teacher trained here")
     with tempfile.TemporaryDirectory() as folder:
-        context = TeacherContext(Path(folder), tiny.IO, _MEAN, _STD, 4, _drawn)
+        context = TeacherContext(Path(folder), _io(spec), _stats(spec), 4, _drawn)
         facts = spec.prepare(context)
         claims.that(canonical_json(spec.prepare(context)) == canonical_json(facts), "prepare must be repeatable")
         labellers = []
         for seed in (1, 2):  # every stage loads anew, in whatever state the process is
             torch.manual_seed(seed)
-            labellers.append(spec.load(Path(folder), tiny.IO, _MEAN, _STD))
-        _check_labeller(claims, labellers[0], labellers[1])
+            labellers.append(spec.load(Path(folder), _io(spec), _stats(spec)))
+        _check_labeller(claims, spec, labellers[0], labellers[1])
         _check_places(claims, spec, labellers[0])
+
+
+def _io(spec: TeacherSpec) -> ModelIO:
+    return tiny.io_for(spec.reads())
+
+
+def _stats(spec: TeacherSpec) -> DataStats:
+    return tiny.stats_for(spec.reads())
 
 
 def _drawn(model: ModelSpec, training: TrainSpec, folder: Path, seed: int, labels: str) -> None:
@@ -59,20 +66,23 @@ def _drawn(model: ModelSpec, training: TrainSpec, folder: Path, seed: int, label
     from potstill.models.tools.build import new_model
     from potstill.models.tools.saved import save_model
 
+    kind = model.input.kind
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(seed)
-        new = new_model(model, tiny.IO, _MEAN, _STD)
-    save_model(folder, new.module, model, new.io, new.mean, new.std, [str(k) for k in range(10)])
+        new = new_model(model, tiny.io_for(kind), tiny.stats_for(kind))
+    save_model(folder, new.module, new.spec, new.data_io, [str(k) for k in range(10)])
 
 
-def _check_labeller(claims: Claims, labeller: Labeller, again: Labeller) -> None:
+def _check_labeller(claims: Claims, spec: TeacherSpec, labeller: Labeller, again: Labeller) -> None:
     import torch
 
     claims.that(
         labeller.output in ("logits", "probabilities"), "output must be logits or probabilities", output=labeller.output
     )
     claims.that(labeller.num_classes == 10, "num_classes must be the data's, 10", num_classes=labeller.num_classes)
-    pixels = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
+    kind = spec.reads()
+    uniform = np.random.default_rng(0).random((64, 1, 8, 8), dtype=np.float32)
+    pixels = uniform if kind == "image" else tiny.inputs(kind, 64)
     kept, state = pixels.copy(), torch.get_rng_state()
     first = labeller(pixels)
     form = (type(first), getattr(first, "dtype", None), np.shape(first))
@@ -98,12 +108,12 @@ def _check_places(claims: Claims, spec: TeacherSpec, labeller: Any) -> None:
 
     if not spec.tappable:
         claims.refuses(
-            lambda: spec.architecture(tiny.IO, _MEAN, _STD),
+            lambda: spec.architecture(_io(spec), _stats(spec)),
             PotstillError,
             "must refuse to list places: it is not tappable",
         )
         return
-    before = spec.architecture(tiny.IO, _MEAN, _STD)
+    before = spec.architecture(_io(spec), _stats(spec))
     for found in (before, labeller):
         parts = (getattr(found, "module", None), getattr(found, "preprocess", None))
         claims.that(

@@ -1,5 +1,5 @@
-"""Tiny data and teacher outputs. NumPy only, but for what is asked for as tensors. Shapes: N rows, B rows of a batch, H, W
-pixels, C channels, K classes."""
+"""Tiny data and teacher outputs. NumPy only, but for what is asked for as tensors. Shapes: N rows, B rows of a batch, X the
+shape of one sample, H, W pixels, C channels, K classes."""
 
 from __future__ import annotations
 
@@ -9,16 +9,82 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core.errors import StoreError
-from potstill.core.outputs import TeacherOutput
+from potstill.core.outputs import TaskOutput, TeacherOutput
+from potstill.core.samples import DataStats, SampleKind
+from potstill.data.augment import make_batch
 from potstill.data.dataset import Split
 from potstill.labels.codecs import CodecSpec
-from potstill.models import ModelIO
+from potstill.models import ModelIO, io_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-IO = ModelIO(num_classes=10, channels=1, height=8, width=8)
-"""Of the tiny data; also that of the embedded digits."""
+IO = ModelIO((10,), (1, 8, 8))
+"""Of the tiny pictures; also that of the embedded digits."""
+STATS = DataStats((0.4,), (0.3,))
+"""Of the tiny pictures."""
+STORED: dict[SampleKind, tuple[int, ...]] = {"image": (8, 10, 3), "series": (48, 2), "audio": (4000,), "text": (40,)}
+"""Kind -> shape of one tiny sample on disk; audio at 8 kHz."""
+_WORDS = [
+    "potstill",
+    "distils",
+    "a",
+    "big",
+    "model",
+    "into",
+    "one",
+    "that",
+    "fits",
+    "your",
+    "device",
+    "and",
+    "says",
+    "when",
+    "it",
+    "does",
+    "not",
+    "help",
+]
+
+
+def io_for(kind: SampleKind, output: TaskOutput = "classes") -> ModelIO:
+    """Return the ModelIO of tiny data: ten classes, or two variables twelve steps ahead."""
+    if kind == "image":
+        return IO
+    outputs = {"classes": (10,), "values": (12, 2), "tokens": (6, 20)}[output]
+    return io_of(kind, STORED[kind], outputs, 8000.0 if kind == "audio" else None)
+
+
+def stats_for(kind: SampleKind) -> DataStats:
+    """Return the statistics of tiny data."""
+    if kind == "series":
+        return DataStats((0.1, -0.2), (1.1, 0.9))
+    return DataStats((), (), lambda: iter([" ".join(_WORDS[i:] + _WORDS[:i]) for i in range(len(_WORDS))])) \
+        if kind == "text" else STATS if kind == "image" else DataStats((), ())  # fmt: skip
+
+
+def samples(kind: SampleKind, num: int = 60, seed: int = 11) -> NDArray[Any]:
+    """Return [N, *X] tiny samples as they are stored, no two alike."""
+    rng, shape = np.random.default_rng(seed), STORED[kind]
+    if kind == "image":
+        found: NDArray[Any] = pictures(num, shape[0], shape[1], shape[2])[0]
+        return found
+    if kind == "series":
+        return rng.normal(size=(num, *shape)).astype(np.float32)
+    if kind == "audio":
+        return (rng.normal(size=(num, *shape)) * 3000).astype(np.int16)
+    out = np.zeros((num, *shape), np.uint8)
+    for row in out:
+        words = " ".join(rng.choice(_WORDS, size=rng.integers(1, 9))).encode()[: shape[0]]
+        row[: len(words)] = np.frombuffer(words, np.uint8)
+    return out
+
+
+def inputs(kind: SampleKind, num: int = 8, seed: int = 0) -> NDArray[Any]:
+    """Return [B, *X] tiny samples as a batch gives them."""
+    if kind == "image":
+        return np.random.default_rng(seed).normal(size=(num, *IO.shape)).astype(np.float32)
+    return make_batch(split_of(samples(kind, num, seed), kind), np.arange(num), 0, (), 0).inputs_BX.numpy()
 
 
 def pictures(
@@ -35,11 +101,18 @@ def pictures(
 
 def split(num: int = 60, height: int = 8, width: int = 10, channels: int = 3, hidden: int = 20) -> Split:
     """Return a split in memory, read-only as one from disk is; the labels of its last `hidden` rows are hidden."""
-    images, labels = pictures(num, height, width, channels)
+    return split_of(pictures(num, height, width, channels)[0], "image", hidden)
+
+
+def split_of(samples_NX: NDArray[Any], kind: SampleKind, hidden: int = 0) -> Split:
+    """Return a split in memory of ten classes in turn, read-only as one from disk is; the labels of its last `hidden` rows are
+    hidden."""
+    num = len(samples_NX)
     digests = np.zeros((num, 16), np.uint8)
     digests[:, :8] = np.arange(num, dtype="<i8")[:, None].view(np.uint8)
-    found = Split(images, labels, (np.arange(num) < num - hidden).astype(np.uint8), np.arange(num) * 7 + 3, digests)
-    for array in (found.images, found.labels, found.labelled, found.ids, found.digests):
+    labelled = (np.arange(num) < num - hidden).astype(np.uint8)
+    found = Split(samples_NX, np.arange(num, dtype=np.int64) % 10, labelled, np.arange(num) * 7 + 3, digests, kind)
+    for array in (found.samples, found.labels, found.labelled, found.ids, found.digests):
         array.flags.writeable = False
     return found
 

@@ -23,7 +23,7 @@ from potstill.data.dataset import Split
 from potstill.labels.rows import RowReader, StoreRows
 from potstill.objectives import LossInputs, ObjectiveSpec
 from potstill.schedules.training import TrainSpec
-from potstill.tasks import TaskSpec
+from potstill.tasks import TaskSpec, Truth
 from potstill.train import checkpoint
 from potstill.train.balance import EVERY as BALANCE_EVERY
 from potstill.train.features import Features, TeacherInside
@@ -51,7 +51,8 @@ class Fit:
     task: TaskSpec
     train: Split
     validation: Split
-    classes: list[str]
+    truth: Truth
+    """Of the validation rows."""
     rows: NDArray[np.int64] | None
     objectives: Sequence[ObjectiveSpec]
     training: TrainSpec
@@ -165,11 +166,11 @@ class Trainer:
         return facts
 
     def _sample(self) -> Tensor | None:
-        """Return [2, C, H, W] pixels for the dry run that finds the shapes of taps; None where no term has any."""
+        """Return [2, *X] inputs for the dry run that finds the shapes of taps; None where no term has any."""
         if all(o.needs().taps is None for o in self.fit.objectives):
             return None
         rows = np.resize(np.arange(len(self.fit.train)) if self.fit.rows is None else self.fit.rows, 2)
-        return make_batch(self.fit.train, rows, 0, (), 0).pixels_BCHW.to(self.world.device)
+        return make_batch(self.fit.train, rows, 0, (), 0).inputs_BX.to(self.world.device)
 
     def _inputs(self, step: int) -> tuple[Tensor, tuple[int, NDArray[np.int64]], LossInputs]:
         fit = self.fit
@@ -189,17 +190,19 @@ class Trainer:
             teacher=StoreRows(fit.store, view, rows_B, device) if fit.store is not None else None,
             partner_labels_B=None if batch.partner_labels_B is None else batch.partner_labels_B.to(device),
             mix_B=None if batch.mix_B is None else batch.mix_B.to(device),
+            targets_BHV=None if batch.targets_BX is None else batch.targets_BX.to(device),
+            weights_B=None if batch.weights_B is None else batch.weights_B.to(device),
         )
-        return batch.pixels_BCHW.to(device), (view, rows_B), inputs
+        return batch.inputs_BX.to(device), (view, rows_B), inputs
 
     def _step(self, step: int) -> Tensor:
         fit, spec = self.fit, self.fit.training
         self.world.seed(rng.seed_of(fit.seed, step, self.world.rank))
-        pixels, seen, inputs = self._inputs(step)
+        read, seen, inputs = self._inputs(step)
         with self._precision(), self.features.captured:
-            output = self.module(self.preprocess(pixels))
+            output = self.module(self.preprocess(read))
         inputs.output = output.float()
-        total, terms = self.terms.loss(inputs, self.features.views(inputs, pixels, *seen))
+        total, terms = self.terms.loss(inputs, self.features.views(inputs, read, *seen))
         if step % self.look_every == 0:
             self._look(step, total, terms, inputs.output)
         if not math.isfinite(float(total.detach())):
@@ -290,10 +293,10 @@ class Trainer:
         """Return the headline metric of the weights that would be kept, or None without validation rows."""
         if len(self.fit.validation) == 0:
             return None
-        return float(self.fit.task.correct(self.judged(), np.asarray(self.fit.validation.labels)).mean())
+        return float(self.fit.task.correct(self.judged(), self.fit.truth).mean())
 
     def judged(self) -> NDArray[np.float32]:
-        """Return [N, K] outputs on the validation rows, of the weights that would be kept now."""
+        """Return [N, *X] outputs on the validation rows, of the weights that would be kept now."""
         live = checkpoint.module_state(self.module) if self.ema is not None else None
         if self.ema is not None:
             self.module.load_state_dict(self.ema)
@@ -363,14 +366,14 @@ class Trainer:
 
 @torch.inference_mode()
 def predict(module: nn.Module, preprocess: nn.Module, split: Split, batch_size: int = 256) -> NDArray[np.float32]:
-    """Return [N, K] float32 outputs of a split, in eval mode, without augmentation."""
+    """Return [N, K] or [N, H, V] float32 outputs of a split, in eval mode, without augmentation."""
     was_training = module.training
     module.eval()
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     outputs = []
     for start in range(0, len(split), batch_size):
         rows = np.arange(start, min(start + batch_size, len(split)), dtype=np.int64)
-        pixels = make_batch(split, rows, 0, (), 0, reveal=True).pixels_BCHW.to(device)
-        outputs.append(module(preprocess(pixels)).float().cpu().numpy())
+        inputs = make_batch(split, rows, 0, (), 0, reveal=True).inputs_BX.to(device)
+        outputs.append(module(preprocess(inputs)).float().cpu().numpy())
     module.train(was_training)
     return np.concatenate(outputs).astype(np.float32, copy=False)

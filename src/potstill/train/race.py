@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from potstill.core import atomic
 from potstill.core.errors import TrainingError
 from potstill.train.loop import Fit, Trainer
@@ -42,7 +40,7 @@ def _first(fit: Fit, steps: int, alone: bool) -> dict[str, Any]:
         if not alone:  # the other processes would wait for this one
             raise
         return {"steps": trainer.state.step, "score": None, "nll": None, "failed": str(err)}
-    found = fit.task.metrics(trainer.judged(), np.asarray(fit.validation.labels), fit.classes)
+    found = fit.task.metrics(trainer.judged(), fit.truth)
     score, nll = float(found[fit.task.headline]), found.get("nll")
     return {"steps": trainer.state.step, "score": score, "nll": nll, "failed": None}
 

@@ -56,6 +56,8 @@ class Terms:
             seen = (views or {}).get(name, x)
             loss_B = objective.loss(seen)
             mask_B = objective.mask(seen)
+            if seen.weights_B is not None:
+                mask_B = seen.weights_B if mask_B is None else mask_B * seen.weights_B
             if mask_B is None:
                 summed, num = loss_B.sum(), loss_B.new_tensor(float(len(loss_B)))
             else:

@@ -31,7 +31,7 @@ def main() -> None:
     baseline = _peak_bytes()
     session = OnnxSession(path, threads)
     for _ in range(3):
-        session(np.zeros(shape, np.float32))
+        session(np.zeros(shape, session.input_dtype))
     print(json.dumps({"peak": _peak_bytes(), "baseline": baseline, "torch": "torch" in sys.modules}))
 
 

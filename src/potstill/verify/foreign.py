@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from potstill.core.errors import PotstillError, ShapeError
 from potstill.core.onnx_session import OnnxSession, external_locations
 from potstill.core.progress import Progress
+from potstill.core.samples import input_shape
 from potstill.data.augment import make_batch
 from potstill.data.dataset import Dataset
-from potstill.tasks import TaskSpec
+from potstill.tasks import TaskSpec, Truth
 from potstill.verify.accuracy import run_split
 from potstill.verify.gain import accuracy_interval
 from potstill.verify.latency import interleaved
@@ -49,30 +52,22 @@ def verify_model(
             f"{path}: reads pixels in [0, 1], as its metadata says; got scale={scale:g}. Leave --scale out: it is for "
             "foreign models."
         )
-    height, width, channels = dataset.image_shape
-    size = (session.input_shape[2] or height, session.input_shape[3] or width)
-    if session.input_shape[1] not in (None, channels):
-        raise ShapeError(
-            f"{path}: must take {channels} channels first, as the data has; it takes {list(session.input_shape)}."
-        )
-    from potstill.models.tools.preprocess import Preprocess
-
-    prepare = Preprocess(size, (0.0,) * channels, (1.0,) * channels)
+    prepare = _preparation(path, session, dataset)
     factor = np.float32(1.0 if ours else scale)
     test = dataset.splits["test"]
 
     def inputs(rows: Any) -> Any:
-        return prepare.resize_numpy(make_batch(test, rows, 0, (), 0, reveal=True).pixels_BCHW.numpy()) * factor
+        return prepare(make_batch(test, rows, 0, (), 0, reveal=True).inputs_BX.numpy()) * factor
 
     outputs = run_split(session, len(test), inputs, Progress("quiet"))
     if outputs.shape[1] != len(dataset.classes):
         raise ShapeError(
             f"{path}: must give {len(dataset.classes)} classes, as the data has; it gives {outputs.shape[1]}."
         )
-    labels = np.asarray(test.labels)
-    metrics = task.metrics(outputs, labels, dataset.classes)
+    truth = Truth.of(dataset, "test")
+    metrics = task.metrics(outputs, truth)
     one = inputs(np.zeros(1, dtype=np.int64))
-    value, low, high = accuracy_interval(task.correct(outputs, labels)[None])
+    value, low, high = accuracy_interval(task.correct(outputs, truth)[None])
     latency = interleaved({"model": lambda: session(one)}, blocks=30, lock=lock)["model"]
     return {
         "model": str(path),
@@ -85,6 +80,26 @@ def verify_model(
         "file_bytes": _size(path),
         "per_class": metrics["per_class"],
     }
+
+
+def _preparation(path: Path, session: OnnxSession, dataset: Dataset) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Return what brings a batch to the size that a file takes. Raises ShapeError where nothing does."""
+    given = input_shape(dataset.kind, dataset.shape)
+    takes = session.input_shape
+    if dataset.kind == "text":
+        raise ShapeError(f"{path}: must read samples as the data gives them; it reads tokens, and a file does not say how text "
+                         "becomes them. Verify it within the run that made it.")  # fmt: skip
+    if len(takes) != len(given) + 1 or takes[1] not in (None, given[0]):
+        raise ShapeError(
+            f"{path}: must take {given[0]} channels first, as the data has; it takes {list(session.input_shape)}."
+        )
+    if dataset.kind != "image":
+        return lambda inputs: inputs
+    from torch import nn
+
+    from potstill.models.inputs.preprocess import Resize
+
+    return Resize(nn.Identity(), (takes[2] or given[1], takes[3] or given[2])).outside_numpy
 
 
 def _size(path: Path) -> int:

@@ -15,12 +15,12 @@ from potstill.core.errors import PotstillError
 from potstill.verify import _child
 
 
-def peak_memory(path: Path, example_BCHW: NDArray[Any], threads: int) -> dict[str, Any]:
+def peak_memory(path: Path, example_BX: NDArray[Any], threads: int) -> dict[str, Any]:
     """Return {"value", "baseline", "source"} in bytes: what loading and running the model added to a process that had
     only its runtime loaded (VmHWM of a child, baseline taken off)."""
     if not Path("/proc/self/status").exists():
         return {"value": None, "baseline": None, "source": "unknown"}
-    shape = json.dumps([1, *example_BCHW.shape[1:]])
+    shape = json.dumps([1, *example_BX.shape[1:]])
     command = [sys.executable, "-m", _child.__name__, str(path), str(threads), shape]
     child = subprocess.run(command, capture_output=True, text=True, timeout=300, env=dict(os.environ), check=False)
     if child.returncode != 0:

@@ -68,8 +68,8 @@ def cost(recipe: Recipe) -> tuple[float, float, float]:
 
     source = recipe.data.open()
     assert source.classes
-    height, width, channels = source.image_shape
-    data_io = ModelIO(len(source.classes), channels, height, width)
+    height, width, channels = source.shape
+    data_io = ModelIO((len(source.classes),), (channels, height, width))
     found = []
     for spec in (recipe.teacher.model, recipe.student):  # type: ignore[attr-defined]
         assert isinstance(spec, ModelSpec)
@@ -81,7 +81,7 @@ def cost(recipe: Recipe) -> tuple[float, float, float]:
 def test_photos_of_many_sizes_are_brought_to_one(tmp_path: Path) -> None:
     data = fill(tmp_path / "photos", ["cat", "dog"], 6, lambda i: (300 + 50 * i, 400), ".jpg")
     recipe, text, said = init(data)
-    assert section(text)["size"] == 64 == recipe.data.open().image_shape[0]
+    assert section(text)["size"] == 64 == recipe.data.open().shape[0]
     assert "# pictures of 300 to 550 pixels are brought to this size" in text
     assert "# 10 of 12 looked at are not square and are stretched to it" in text
     assert "Found 2 classes: cat, dog\n" in said and "12 pictures to learn from; 300 to 550 pixels, colour" in said
@@ -100,7 +100,7 @@ def test_large_pictures_all_alike_are_brought_to_one_size(tmp_path: Path) -> Non
 @pytest.mark.parametrize("side", [8, 16, 28, 32, 48, 64, 96])
 def test_small_pictures_all_alike_stay_as_they_are(tmp_path: Path, side: int) -> None:
     recipe, text, _ = init(fill(tmp_path / "p", ["a", "b"], 3, lambda _: (side, side)))
-    assert "size" not in section(text) and recipe.data.open().image_shape == (side, side, 3)
+    assert "size" not in section(text) and recipe.data.open().shape == (side, side, 3)
     params, macs, _ = cost(recipe)
     assert params > (10 if side >= 16 else 5) and macs > 5
     assert recipe.student.downsample == (2 if side >= 16 else 1)  # type: ignore[attr-defined]
@@ -122,7 +122,7 @@ def test_a_photo_that_is_stored_turned_counts_upright(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("mode", "channels"), [("RGBA", 3), ("P", 3), ("L", 1)])
 def test_modes_of_png(tmp_path: Path, mode: str, channels: int) -> None:
     recipe, text, _ = init(fill(tmp_path / "p", ["a", "b"], 3, lambda _: (28, 28), mode=mode))
-    assert recipe.data.open().image_shape == (28, 28, channels) and "grey" not in section(text)
+    assert recipe.data.open().shape == (28, 28, channels) and "grey" not in section(text)
     cost(recipe)
 
 
@@ -131,7 +131,7 @@ def test_grey_pictures_among_colour_ones_take_no_colour_away(tmp_path: Path) -> 
     photo(20, 20, "L").save(data / "a" / "AAA.png")
     recipe, text, _ = init(data)
     assert section(text)["grey"] is False and "1 of 7 looked at are grey" in text
-    assert recipe.data.open().image_shape == (20, 20, 3)
+    assert recipe.data.open().shape == (20, 20, 3)
 
 
 def test_folders_with_their_own_split(tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def test_one_picture_that_differs_is_named_without_size_and_read_with_it(tmp_pat
     for path in (out / "scratch").iterdir():
         path.unlink()
     prepare(ImageFolderSpec(path=folder, size=7), out, Progress("quiet"))
-    assert Dataset.open(out).image_shape == (7, 7, 3)
+    assert Dataset.open(out).shape == (7, 7, 3)
 
 
 def test_a_class_that_the_split_leaves_without_training_rows_is_named(tmp_path: Path) -> None:

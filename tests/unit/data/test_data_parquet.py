@@ -128,11 +128,11 @@ def test_headers_come_from_all_over_the_file_and_grey_is_said(tmp_path: Path) ->
     assert (found.num, found.shape, found.num_grey, found.num_oblong) == (30, None, 1, 1)
     few = ParquetSpec(train=path).headers(most=6)
     assert few.num == 6 and few.num_grey == 1
-    assert ParquetSpec(train=path).open().image_shape == (6, 6, 1), "as the first picture"
-    assert ParquetSpec(train=path, grey=False, size=6).open().image_shape == (6, 6, 3)
+    assert ParquetSpec(train=path).open().shape == (6, 6, 1), "as the first picture"
+    assert ParquetSpec(train=path, grey=False, size=6).open().shape == (6, 6, 3)
     (tmp_path / "out").mkdir()
     prepare(ParquetSpec(train=path, grey=False, size=6), tmp_path / "out", Progress("quiet"))
-    assert Dataset.open(tmp_path / "out").image_shape == (6, 6, 3)
+    assert Dataset.open(tmp_path / "out").shape == (6, 6, 3)
 
 
 def test_headers_name_the_row_that_is_no_picture(tmp_path: Path) -> None:

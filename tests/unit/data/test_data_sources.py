@@ -72,7 +72,7 @@ def test_digits(made: Any) -> None:
     assert np.array_equal(images.reshape(len(ids), 64), np.rint(x[ids] * 255 / 16).astype(np.uint8))
     assert np.array_equal(labels, y[ids])
     assert len(dataset.splits["test"]) == 629
-    mean = dataset.splits["train"].images[:].astype(np.float64).mean() / 255
+    mean = dataset.splits["train"].samples[:].astype(np.float64).mean() / 255
     assert dataset.mean[0] == pytest.approx(mean, abs=1e-12)
 
 
@@ -82,7 +82,7 @@ def test_npz_keeps_every_pixel_and_label(made: Any, tmp_path_factory: pytest.Tem
     dataset = made(NpzSpec(path=path, classes=("a", "b", "c", "d")))
     ids, images, labels = whole(dataset)
     assert np.array_equal(images, PIXELS[ids]) and np.array_equal(labels, LABELS[ids])
-    assert dataset.classes == ["a", "b", "c", "d"] and dataset.image_shape == (9, 7, 3)
+    assert dataset.classes == ["a", "b", "c", "d"] and dataset.shape == (9, 7, 3)
 
 
 def test_float_arrays_must_lie_in_0_to_1() -> None:
@@ -137,13 +137,13 @@ def test_fashion_mnist(made: Any) -> None:
 def test_cifar_10_parquet(made: Any, shared_data: Path) -> None:
     folder = shared_data / "cifar10"
     dataset = made(ParquetSpec(train=folder / "test.parquet", limit=500, test=0.1))
-    assert dataset.image_shape == (32, 32, 3) and len(dataset.classes) == 10
+    assert dataset.shape == (32, 32, 3) and len(dataset.classes) == 10
     table = pq.read_table(folder / "test.parquet")
     split = dataset.splits["train"]
     for i in (0, 100, 400):
         row = int(split.ids[i])
         expected = np.asarray(Image.open(io.BytesIO(table["image"][row].as_py()["bytes"])).convert("RGB"))
-        assert np.array_equal(split.images[i], expected) and split.labels[i] == table["label"][row].as_py()
+        assert np.array_equal(split.samples[i], expected) and split.labels[i] == table["label"][row].as_py()
 
 
 def write_parquet(path: Path, images: list[Any], labels: list[Any], **columns: Any) -> ParquetSpec:
@@ -172,7 +172,7 @@ def test_image_folder_with_splits_sizes_and_unlabelled(made: Any, tmp_path_facto
             (folder / split / name).mkdir(parents=True, exist_ok=True)
             (folder / split / name / f"{i:03d}.png").write_bytes(png(PIXELS[i]))
     dataset = made(ImageFolderSpec(path=folder, size=6))
-    assert dataset.image_shape == (6, 6, 3) and dataset.classes == ["class0", "class1", "class2", "class3"]
+    assert dataset.shape == (6, 6, 3) and dataset.classes == ["class0", "class1", "class2", "class3"]
     assert len(dataset.splits["test"]) == 30
     assert int((dataset.splits["train"].labels[:] == -1).sum()) == 9
     assert int(dataset.splits["train"].labelled.sum()) == int((dataset.splits["train"].labels[:] >= 0).sum())
@@ -263,6 +263,6 @@ def test_a_function_of_the_users(made: Any, tmp_path_factory: pytest.TempPathFac
     )
     monkeypatch.syspath_prepend(str(folder))
     dataset = made(CallableSpec(factory="data_of_mine_for_test:make", arguments={"num": 60}))
-    assert dataset.image_shape == (5, 5, 1)
+    assert dataset.shape == (5, 5, 1)
     with pytest.raises(DataError, match="no such disk"):
         CallableSpec(factory="data_of_mine_for_test:broken").open()

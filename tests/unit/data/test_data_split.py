@@ -85,9 +85,9 @@ def test_a_row_of_a_view_has_the_same_bits_in_any_batch_after_every_op(dataset: 
     whole = make_batch(split, rows, 3, OPS, 9)
     shuffled = np.random.default_rng(1).permutation(64)[:17]
     part = make_batch(split, shuffled, 3, OPS, 9)
-    assert torch.equal(part.pixels_BCHW, whole.pixels_BCHW[shuffled])
-    assert part.pixels_BCHW.dtype == torch.float32 and part.pixels_BCHW.shape == (17, 3, 10, 12)
-    assert float(whole.pixels_BCHW.min()) >= 0 and float(whole.pixels_BCHW.max()) <= 1
+    assert torch.equal(part.inputs_BX, whole.inputs_BX[shuffled])
+    assert part.inputs_BX.dtype == torch.float32 and part.inputs_BX.shape == (17, 3, 10, 12)
+    assert float(whole.inputs_BX.min()) >= 0 and float(whole.inputs_BX.max()) <= 1
     assert whole.mix_B is not None and part.mix_B is not None
     assert torch.equal(part.mix_B, whole.mix_B[shuffled]) and (whole.mix_B >= 0.5).all()
 
@@ -95,15 +95,15 @@ def test_a_row_of_a_view_has_the_same_bits_in_any_batch_after_every_op(dataset: 
 def test_no_augmentation_is_the_plain_picture(dataset: Dataset) -> None:
     split = dataset.splits["train"]
     batch = make_batch(split, np.arange(5), 7, [], 0)
-    expected = split.images[:5].astype(np.float32).transpose(0, 3, 1, 2) / 255
-    assert np.allclose(batch.pixels_BCHW.numpy(), expected, atol=1e-7)
+    expected = split.samples[:5].astype(np.float32).transpose(0, 3, 1, 2) / 255
+    assert np.allclose(batch.inputs_BX.numpy(), expected, atol=1e-7)
 
 
 def test_the_same_op_twice_draws_twice(dataset: Dataset) -> None:
     split, rows = dataset.splits["train"], np.arange(200)
-    once = make_batch(split, rows, 0, [FlipSpec()], 0).pixels_BCHW
-    twice = make_batch(split, rows, 0, [FlipSpec(), FlipSpec()], 0).pixels_BCHW
-    plain = make_batch(split, rows, 0, [], 0).pixels_BCHW
+    once = make_batch(split, rows, 0, [FlipSpec()], 0).inputs_BX
+    twice = make_batch(split, rows, 0, [FlipSpec(), FlipSpec()], 0).inputs_BX
+    plain = make_batch(split, rows, 0, [], 0).inputs_BX
     flipped_once = (once != plain).flatten(1).any(1)
     assert 60 < int(flipped_once.sum()) < 140
     back = (twice == plain).flatten(1).all(1)
@@ -112,8 +112,8 @@ def test_the_same_op_twice_draws_twice(dataset: Dataset) -> None:
 
 def test_shift_moves_whole_pixels(dataset: Dataset) -> None:
     split, rows = dataset.splits["train"], np.arange(200)
-    plain = make_batch(split, rows, 0, [], 0).pixels_BCHW
-    moved = make_batch(split, rows, 0, [ShiftSpec(pixels=1)], 0).pixels_BCHW
+    plain = make_batch(split, rows, 0, [], 0).inputs_BX
+    moved = make_batch(split, rows, 0, [ShiftSpec(pixels=1)], 0).inputs_BX
     padded = torch.nn.functional.pad(plain, (1, 1, 1, 1))
     seen = set()
     for i in range(200):
@@ -135,7 +135,7 @@ def test_mixup_is_the_stated_mixture(dataset: Dataset) -> None:
     plain = make_batch(split, np.arange(len(split)), 0, [], 0, reveal=True)
     mix = batch.mix_B[:, None, None, None]
     for i in range(30):
-        mixtures = plain.pixels_BCHW[i] * mix[i] + plain.pixels_BCHW * (1 - mix[i])
-        partner = int((mixtures - batch.pixels_BCHW[i]).abs().flatten(1).max(1).values.argmin())
-        assert torch.allclose(mixtures[partner], batch.pixels_BCHW[i], atol=1e-6)
+        mixtures = plain.inputs_BX[i] * mix[i] + plain.inputs_BX * (1 - mix[i])
+        partner = int((mixtures - batch.inputs_BX[i]).abs().flatten(1).max(1).values.argmin())
+        assert torch.allclose(mixtures[partner], batch.inputs_BX[i], atol=1e-6)
         assert plain.labels_B[partner] == batch.partner_labels_B[i]

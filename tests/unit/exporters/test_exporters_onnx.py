@@ -71,7 +71,7 @@ def test_file_is_one_named_and_open_in_its_batch(tmp_path: Path) -> None:
     model = onnx.load(str(artifact.path), load_external_data=False)
     onnx.checker.check_model(model, full_check=True)
     (source,), (result,) = model.graph.input, model.graph.output
-    assert (source.name, result.name) == ("pixels", "logits")
+    assert (source.name, result.name) == ("inputs", "outputs")
     assert source.type.tensor_type.shape.dim[0].dim_param
     assert [o.version for o in model.opset_import if o.domain == ""] == [18]
     assert "potstill" in {m.key for m in model.metadata_props}

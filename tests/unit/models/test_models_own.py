@@ -17,7 +17,7 @@ from potstill.models import ModelIO
 from potstill.models.object import object_digest, object_model
 from potstill.models.torch_module import TorchModuleSpec
 
-IO = ModelIO(5, 1, 8, 8)
+IO = ModelIO((5,), (1, 8, 8))
 
 
 class Scaled(nn.Module):

@@ -15,14 +15,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from potstill.core.errors import PotstillError, ShapeError, StoreError
-from potstill.models import InputSpec, ModelIO, ModelSpec
+from potstill.core.samples import DataStats
+from potstill.models import ImageInput, ModelIO, ModelSpec
 from potstill.models.ds_cnn import DsCnnSpec
 from potstill.models.mobilenet_v2 import MobileNetV2Spec
 from potstill.models.object import object_digest, object_model
 from potstill.models.resnet import ResNetSpec
 from potstill.models.tools.build import new_model
 from potstill.models.tools.import_weights import import_weights
-from potstill.models.tools.preprocess import Preprocess, resolve_input
 from potstill.models.tools.profile import profile
 from potstill.models.tools.saved import load_model, load_weights, save_model
 from potstill.models.torch_module import TorchModuleSpec
@@ -32,7 +32,7 @@ FAMILIES: list[ModelSpec] = [
     ResNetSpec(depth=8, width=4), ResNetSpec(depth=8, width=4, shortcut="pad"), DsCnnSpec(width=4, depth=3),
     MobileNetV2Spec(width=0.25, depth=0.5), ViTSpec(dim=16, depth=2, heads=2),
 ]  # fmt: skip
-IO = ModelIO(num_classes=5, channels=3, height=16, width=16)
+IO = ModelIO((5,), (3, 16, 16))
 
 
 def module_of(spec: ModelSpec, io: ModelIO = IO) -> nn.Module:
@@ -43,7 +43,7 @@ def module_of(spec: ModelSpec, io: ModelIO = IO) -> nn.Module:
 @pytest.mark.parametrize("spec", FAMILIES, ids=lambda s: f"{s.kind}-{getattr(s, 'shortcut', '')}")
 @pytest.mark.parametrize("size", [(8, 1), (28, 1), (32, 3)])
 def test_a_family_gives_logits_and_every_parameter_learns(spec: ModelSpec, size: tuple[int, int]) -> None:
-    io = ModelIO(10, size[1], size[0], size[0])
+    io = ModelIO((10,), (size[1], size[0], size[0]))
     module = module_of(spec, io)
     logits = module(torch.rand(3, size[1], size[0], size[0]))
     assert logits.shape == (3, 10) and torch.isfinite(logits).all()
@@ -66,15 +66,15 @@ def num_params(module: nn.Module) -> int:
     ],
 )
 def test_ds_cnn_has_the_sizes_that_our_results_name(settings: dict[str, Any], size: int, params: int) -> None:
-    assert num_params(module_of(DsCnnSpec(**settings), ModelIO(10, 1, size, size))) == params
+    assert num_params(module_of(DsCnnSpec(**settings), ModelIO((10,), (1, size, size)))) == params
 
 
 def test_pictures_that_are_too_small_are_named() -> None:
     for spec in (ResNetSpec(), DsCnnSpec(depth=4, downsample=2, stem_stride=2), MobileNetV2Spec()):
         with pytest.raises(ShapeError, match="got 3×3"):
-            spec.build(ModelIO(10, 1, 3, 3))
+            spec.build(ModelIO((10,), (1, 3, 3)))
     with pytest.raises(ShapeError, match="multiple of patch=4"):
-        ViTSpec().build(ModelIO(10, 1, 10, 10))
+        ViTSpec().build(ModelIO((10,), (1, 10, 10)))
 
 
 class ByHand(nn.Module):
@@ -112,11 +112,13 @@ def test_profile_counts_attention() -> None:
 def test_a_saved_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
     for i, spec in enumerate(FAMILIES):
         new = new_model(
-            spec.model_copy(update={"input": InputSpec(size=16)}), ModelIO(5, 3, 20, 20), (0.4,) * 3, (0.2,) * 3
+            spec.model_copy(update={"input": ImageInput(size=16)}),
+            ModelIO((5,), (3, 20, 20)),
+            DataStats((0.4,) * 3, (0.2,) * 3),
         )
         folders = [tmp_path / f"{i}{c}" for c in "ab"]
         for folder in folders:
-            save_model(folder, new.module, spec, new.io, new.mean, new.std, list("abcde"))
+            save_model(folder, new.module, new.spec, new.data_io, list("abcde"))
         assert (folders[0] / "student.safetensors").read_bytes() == (folders[1] / "student.safetensors").read_bytes()
         loaded = load_model(folders[0])
         x = torch.rand(2, 3, 20, 20)
@@ -128,7 +130,8 @@ def test_a_saved_model_comes_back_bit_for_bit(tmp_path: Path) -> None:
 def test_damaged_and_foreign_weights_are_named(tmp_path: Path) -> None:
     spec = DsCnnSpec(width=4, depth=2)
     module = module_of(spec)
-    save_model(tmp_path, module, spec, IO, (0.5,) * 3, (0.2,) * 3, list("abcde"))
+    resolved = spec.model_copy(update={"input": ImageInput(mean=(0.5,) * 3, std=(0.2,) * 3)})
+    save_model(tmp_path, module, resolved, IO, list("abcde"))
     path = tmp_path / "student.safetensors"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -165,9 +168,9 @@ def test_published_cifar_weights_load_and_know_cifar(shared_data: Path) -> None:
         depth=20,
         shortcut="pad",
         weights=weights,
-        input=InputSpec(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+        input=ImageInput(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     )
-    new = new_model(spec, ModelIO(10, 3, 32, 32), (0.5,) * 3, (0.2,) * 3)
+    new = new_model(spec, ModelIO((10,), (3, 32, 32)), DataStats((0.5,) * 3, (0.2,) * 3))
     table = pq.read_table(shared_data / "cifar10" / "test.parquet").slice(0, 500)
     pixels = np.stack([np.asarray(Image.open(io.BytesIO(v["bytes"]))) for v in table["image"].to_pylist()])
     x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
@@ -178,18 +181,24 @@ def test_published_cifar_weights_load_and_know_cifar(shared_data: Path) -> None:
 
 
 def test_input_is_the_models_own_or_the_datas() -> None:
-    assert resolve_input(InputSpec(), (0.1,), (0.0,), (8, 9)) == ((8, 9), (0.1,), (1e-3,))
-    assert resolve_input(InputSpec(size=4, mean=(0.5,), std=(0.25,)), (0.1,), (0.2,), (8, 9)) == (
-        (4, 4),
-        (0.5,),
-        (0.25,),
-    )
+    io = ModelIO((10,), (1, 8, 9))
+    assert ImageInput().resolved(io, DataStats((0.1,), (0.0,))) == ImageInput(mean=(0.1,), std=(1e-3,))
+    own = ImageInput(size=4, mean=(0.5,), std=(0.25,))
+    assert own.resolved(io, DataStats((0.1,), (0.2,))) == own
+    assert ImageInput().seen(io) == io and own.seen(io) == ModelIO((10,), (1, 4, 4))
     with pytest.raises(ShapeError, match="one number a channel, 3"):
-        resolve_input(InputSpec(mean=(0.5,)), (0.1,) * 3, (0.2,) * 3, (8, 8))
-    pixels = torch.rand(2, 1, 8, 8)
-    plain = Preprocess((8, 8), (0.5,), (0.25,))
+        ImageInput(mean=(0.5,)).resolved(ModelIO((10,), (3, 8, 8)), DataStats((0.1,) * 3, (0.2,) * 3))
+    pixels = torch.rand(2, 1, 8, 9)
+    plain = ImageInput(mean=(0.5,), std=(0.25,)).preprocess(io)
     assert torch.allclose(plain(pixels), (pixels - 0.5) / 0.25)
-    assert Preprocess((4, 4), (0.0,), (1.0,))(torch.full((1, 1, 8, 8), 0.7)).allclose(torch.full((1, 1, 4, 4), 0.7))
+    small = ImageInput(size=4, mean=(0.0,), std=(1.0,)).preprocess(io)
+    assert small(torch.full((1, 1, 8, 9), 0.7)).allclose(torch.full((1, 1, 4, 4), 0.7))
+
+
+def test_a_model_of_another_kind_of_sample_is_refused() -> None:
+    series = ModelIO((5,), (3, 32), "series")
+    with pytest.raises(ShapeError, match="must read what the data gives, series; it reads image"):
+        new_model(DsCnnSpec(), series, DataStats((0.0,) * 3, (1.0,) * 3))
 
 
 def test_an_objects_digest_follows_its_weights_and_structure() -> None:

@@ -19,6 +19,7 @@ from potstill.cli.app import app
 from potstill.core.errors import RecipeError
 from potstill.core.hashing import StatCache
 from potstill.core.progress import Progress
+from potstill.core.samples import DataStats
 from potstill.labels.codecs.float16 import Float16Spec
 from potstill.models import ModelIO
 from potstill.pipeline import places, probe
@@ -222,7 +223,7 @@ def _without_classes(opened: Any) -> Any:
     return open_it
 
 
-SHAPE = DataShape(ModelIO(num_classes=10, channels=1, height=8, width=8), 500, 50, 50, (0.5,), (0.25,))
+SHAPE = DataShape(ModelIO((10,), (1, 8, 8)), 500, 50, 50, DataStats((0.5,), (0.25,)))
 
 
 class Ticks:

@@ -175,7 +175,7 @@ def test_small_pictures_keep_their_pixels(tmp_path: Path) -> None:
     found = results()
     write_samples(found, tmp_path)
     assert 'class="pixels"' in page(found, tmp_path)
-    found["data"]["image_shape"] = [224, 224, 3]
+    found["data"]["shape"] = [224, 224, 3]
     assert 'class="pixels"' not in page(found, tmp_path)
 
 

@@ -264,11 +264,11 @@ def test_a_teacher_always_sees_whole_micro_batches_of_the_augmented_view() -> No
     labeller.output, labeller.num_classes = "logits", 10  # type: ignore[attr-defined]
     rows = np.arange(64)
     found = label_batches(labeller, split, (ShiftSpec(pixels=1),), 4)(rows, 3)  # type: ignore[arg-type]
-    assert np.array_equal(seen[-1], make_batch(split, rows, 3, (ShiftSpec(pixels=1),), 4).pixels_BCHW.numpy())
+    assert np.array_equal(seen[-1], make_batch(split, rows, 3, (ShiftSpec(pixels=1),), 4).inputs_BX.numpy())
     assert np.array_equal(found, seen[-1].reshape(64, -1)[:, :10])
     seen.clear()
     counted: list[int] = []
     outputs = label_all(labeller, split, counted.append)  # type: ignore[arg-type]
     assert [len(p) for p in seen] == [MICRO_BATCH] * 3 and counted == [64, 64, 22]
-    plain_pixels = make_batch(split, np.arange(150), 0, (), 0).pixels_BCHW.numpy()
+    plain_pixels = make_batch(split, np.arange(150), 0, (), 0).inputs_BX.numpy()
     assert np.array_equal(outputs, plain_pixels.reshape(150, -1)[:, :10])

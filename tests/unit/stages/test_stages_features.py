@@ -77,7 +77,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def live_teacher(made: dict[str, Path]) -> LiveTeacher:
     data = Dataset.open(made["data"])
-    labeller: Any = TEACHER.load(made["teacher"], tiny.IO, data.mean, data.std)
+    labeller: Any = TEACHER.load(made["teacher"], tiny.IO, data.stats)
     return LiveTeacher(labeller.module, labeller.preprocess)
 
 
@@ -92,7 +92,7 @@ def test_what_is_read_is_what_the_teacher_gives_but_for_half_precision(made: dic
     rows = np.random.default_rng(0).permutation(len(split))[:37].astype(np.int64)
     read = []
     for view in range(VIEWS):
-        pixels = make_batch(split, rows, view, AUGMENT, 4).pixels_BCHW
+        pixels = make_batch(split, rows, view, AUGMENT, 4).inputs_BX
         ours = stored.reader(stored.places(pixels))(pixels, view, rows)[place]
         theirs = live.reader(places)(pixels, view, rows)[place]
         assert ours.dtype == torch.float32 and ours.shape == theirs.shape == (37, *PLACES[place])
@@ -110,7 +110,7 @@ def test_float32_keeps_the_bits_of_the_canonical_batches(made: dict[str, Path], 
     stage_of("conv", codec=Float32Spec(), augment=()).run(context(tmp_path / "store", **inputs))
     store = LabelStore.open(tmp_path / "store")
     rows = np.arange(64)
-    pixels = make_batch(split, rows, 0, (), 0).pixels_BCHW
+    pixels = make_batch(split, rows, 0, (), 0).inputs_BX
     with torch.inference_mode():
         expected = MODULE.get_submodule("conv")(live_teacher(made).preprocess(pixels))
     assert np.array_equal(store.values(0, rows).reshape(64, 4, 8, 8), expected.numpy())

@@ -17,7 +17,7 @@ from potstill.taps.capture import Capture
 from potstill.taps.pairing import attention_groups, auto_pairs, resolve, stage_ends
 from potstill.taps.places import list_places
 
-IO = ModelIO(num_classes=10, channels=3, height=8, width=8)
+IO = ModelIO((10,), (3, 8, 8))
 
 
 class Attention(nn.Module):

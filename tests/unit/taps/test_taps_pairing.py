@@ -24,7 +24,7 @@ SIZE = 32
 
 def places(module: nn.Module | ModelSpec, size: int = SIZE) -> list[Place]:
     if isinstance(module, ModelSpec):
-        module = module.build(ModelIO(num_classes=10, channels=3, height=size, width=size))
+        module = module.build(ModelIO((10,), (3, size, size)))
     return list_places(module, torch.zeros(2, 3, size, size), "model")
 
 
@@ -85,7 +85,7 @@ VGG = nn.Sequential(
         (DsCnnSpec(), ["2", "4", "6"]),
         (MobileNetV2Spec(), ["5", "8", "15", "22"]),
         (ViTSpec(depth=3), ["blocks.0", "blocks.1", "blocks.2"]),
-        (Wrapped(ResNetSpec(depth=8).build(ModelIO(10, 3, SIZE, SIZE))), ["inner.layer1", "inner.layer2", "inner.layer3"]),
+        (Wrapped(ResNetSpec(depth=8).build(ModelIO((10,), (3, SIZE, SIZE)))), ["inner.layer1", "inner.layer2", "inner.layer3"]),
         (nn.Sequential(Backbone(), *HEAD), ["0.stages.0", "0.stages.1", "0"]),
         (nn.Sequential(conv(3, 4), block(4, 4, 1), block(4, 8, 2), *HEAD), ["1", "2"]),
         (nn.Sequential(conv(3, 4), Gate(), block(4, 8, 2), *HEAD), ["1", "2"]),

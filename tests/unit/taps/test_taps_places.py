@@ -25,7 +25,7 @@ def places(module: nn.Module, *names: str) -> list[Place]:
     return [found[name] for name in names]
 
 
-IO = ModelIO(num_classes=10, channels=1, height=8, width=8)
+IO = ModelIO((10,), (1, 8, 8))
 
 
 def built(spec: ModelSpec) -> nn.Module:

@@ -19,7 +19,7 @@ from potstill.models import ModelIO
 
 CLASSES = [f"digit {k}" for k in range(10)]
 NUM_TRAIN = 1300
-IO = ModelIO(num_classes=10, channels=1, height=8, width=8)
+IO = ModelIO((10,), (1, 8, 8))
 
 
 @functools.cache
@@ -28,7 +28,7 @@ def digits() -> tuple[NDArray[Any], NDArray[Any]]:
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    return (found.images[:, None] / 16).astype(np.float32), found.target.astype(np.int64)
+    return (found.samples[:, None] / 16).astype(np.float32), found.target.astype(np.int64)
 
 
 @functools.cache

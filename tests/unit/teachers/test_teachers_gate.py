@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from potstill.core.errors import TeacherError
-from potstill.models import InputSpec
-from potstill.models.tools.preprocess import Preprocess, resolve_input
+from potstill.core.samples import DataStats
+from potstill.models import ImageInput
 from potstill.teachers._torch import TorchLabeller
 from potstill.teachers.gate import GateReport, run_gate
 from potstill.teachers.object import object_teacher
@@ -300,35 +300,36 @@ def test_colours_in_the_opposite_order_are_named() -> None:
     assert run_gate(right, pixels[1300:1600], labels[1300:1600], CLASSES, foreign=True).accuracy > 0.8
 
 
-IMAGENET = InputSpec(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-NONE = InputSpec(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+IMAGENET = ImageInput(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+NONE = ImageInput(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 @pytest.mark.parametrize(
     ("true", "stated", "name"),
     [
         (IMAGENET, NONE, "ImageNet's mean and standard deviation"),
-        (IMAGENET, InputSpec(), "ImageNet's mean and standard deviation"),
-        (InputSpec(), NONE, "the data's own mean and standard deviation"),
-        (NONE, InputSpec(), "no normalisation"),
+        (IMAGENET, ImageInput(), "ImageNet's mean and standard deviation"),
+        (ImageInput(), NONE, "the data's own mean and standard deviation"),
+        (NONE, ImageInput(), "no normalisation"),
         (NONE, IMAGENET, "no normalisation"),
     ],
     ids=["imagenet as none", "imagenet as own", "own as none", "none as own", "none as imagenet"],
 )
-def test_another_normalisation_is_named(true: InputSpec, stated: InputSpec, name: str) -> None:
+def test_another_normalisation_is_named(true: ImageInput, stated: ImageInput, name: str) -> None:
     """A torch teacher fitted behind one normalisation and stated with another."""
     pixels, labels = colour_digits()
     pixels = pixels * 0.25  # dark pictures: what is subtracted decides
     mean, std = (tuple(float(v) for v in f(pixels, axis=(0, 2, 3))) for f in (np.mean, np.std))
-    io = replace(IO, channels=3)
+    io, stats = replace(IO, shape=(3, 8, 8)), DataStats(mean, std)
 
-    def seen(spec: InputSpec, x: NDArray[Any]) -> NDArray[Any]:
-        return Preprocess(*resolve_input(spec, mean, std, (8, 8)))(torch.from_numpy(x)).numpy()
+    def seen(spec: ImageInput, x: NDArray[Any]) -> NDArray[Any]:
+        found: NDArray[Any] = spec.resolved(io, stats).preprocess(io)(torch.from_numpy(x)).numpy()
+        return found
 
     module = as_torch(fitted(seen(true, pixels[:1300]), labels[:1300]))
     test, answers = pixels[1300:1600], labels[1300:1600]
-    right = object_teacher(module, true).load(Path("no-folder"), io, mean, std)
+    right = object_teacher(module, true).load(Path("no-folder"), io, stats)
     assert run_gate(right, test, answers, CLASSES, foreign=True).accuracy > 0.8
-    wrong = object_teacher(module, stated).load(Path("no-folder"), io, mean, std)
+    wrong = object_teacher(module, stated).load(Path("no-folder"), io, stats)
     with pytest.raises(TeacherError, match=rf"with {re.escape(name)} on"):
         run_gate(wrong, test, answers, CLASSES, foreign=True)

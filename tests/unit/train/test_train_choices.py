@@ -61,7 +61,7 @@ def scripted(folder: Path, scores: tuple[float, ...], **training: Any) -> tuple[
     fit = make_fit(folder, training=training, task=Scripted(scores=scores))
     facts = Trainer(fit).run()
     with torch.no_grad():
-        batch = torch.from_numpy(fit.validation.images.copy()).permute(0, 3, 1, 2).float().mul(1 / 255)
+        batch = torch.from_numpy(fit.validation.samples.copy()).permute(0, 3, 1, 2).float().mul(1 / 255)
         kept = fit.module(fit.preprocess(batch)).numpy()
     return facts, list(Scripted.seen), kept
 

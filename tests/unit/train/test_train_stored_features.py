@@ -30,11 +30,11 @@ HINT = (SoftLabelSpec(), FeatureL2Spec(taps=(TapPair(student="layer2", teacher="
 def stored(tmp_path_factory: pytest.TempPathFactory) -> StoredTeacher:
     """One place of a teacher, in shards of thirty rows."""
     teacher = live_teacher(WIDE)
-    places = [p for p in teacher.places(make_batch(TRAIN, np.arange(2), 0, (), 0).pixels_BCHW) if p.name == "layer2"]
+    places = [p for p in teacher.places(make_batch(TRAIN, np.arange(2), 0, (), 0).inputs_BX) if p.name == "layer2"]
     read = teacher.reader(places)
 
     def outputs(rows: Any, view: int) -> Any:
-        return read(make_batch(TRAIN, rows, view, (), 0).pixels_BCHW, view, rows)["layer2"].numpy()
+        return read(make_batch(TRAIN, rows, view, (), 0).inputs_BX, view, rows)["layer2"].numpy()
 
     folder = tmp_path_factory.mktemp("store")
     write_store(
@@ -62,7 +62,7 @@ def test_rows_are_those_of_the_batch_in_its_order(tmp_path: Path, stored: Stored
     """Against what the trainer asks for: the very rows that the student sees, whatever shards they are in."""
     trainer = Trainer(fit_of(tmp_path, stored))
     pixels, (view, rows), _ = trainer._inputs(3)
-    assert len(set(rows // 30)) > 1 and torch.equal(pixels, make_batch(TRAIN, rows, 0, (), 0).pixels_BCHW)
+    assert len(set(rows // 30)) > 1 and torch.equal(pixels, make_batch(TRAIN, rows, 0, (), 0).inputs_BX)
     read = stored.reader(stored.places(pixels))
     got = read(pixels, view, rows)["layer2"]
     for i, row in enumerate(rows):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from potstill.data.augment._base import AugmentSpec, PixelBatch, registry
+from potstill.data.augment._base import AugmentSpec, Batch, registry
 from potstill.data.augment._batch import make_batch
 
 registry.discover(__name__)
@@ -19,4 +19,4 @@ if TYPE_CHECKING:
 else:
     AnyAugment = registry.union()
 
-__all__ = ["AnyAugment", "AugmentSpec", "PixelBatch", "make_batch", "registry"]
+__all__ = ["AnyAugment", "AugmentSpec", "Batch", "make_batch", "registry"]

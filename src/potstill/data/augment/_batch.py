@@ -1,4 +1,4 @@
-"""Rows of a split as pixels in [0, 1], augmented. Shapes: B rows, C channels, H, W pixels."""
+"""Rows of a split as a model is given them, augmented. Shapes: B rows."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core import rng
+from potstill.core.samples import SampleKind
 from potstill.core.tensorfile import mapping
-from potstill.data.augment._base import AugmentSpec, Draw, PixelBatch
+from potstill.data.augment._base import AugmentSpec, Batch, Draw
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from potstill.data.dataset import Split
 
 
@@ -26,13 +29,13 @@ def make_batch(
     *,
     reveal: bool = False,
     partner_rows: NDArray[np.int64] | None = None,
-) -> PixelBatch:
+) -> Batch:
     """Return rows of one view.
 
     Args:
         split: of the prepared data.
         rows_B: positions in the split.
-        view: which augmented version; the same (row, view) has the same pixels whatever else is in the batch.
+        view: which augmented version; the same (row, view) has the same input whatever else is in the batch.
         ops: in order; the same op twice draws twice.
         seed: of every draw.
         reveal: give labels that are hidden from students too.
@@ -50,21 +53,39 @@ def make_batch(
     return batch
 
 
-def _plain(split: Split, rows_B: NDArray[np.int64], reveal: bool) -> PixelBatch:
+def _plain(split: Split, rows_B: NDArray[np.int64], reveal: bool) -> Batch:
     import torch
 
-    mapped = mapping(split.images)
+    mapped = mapping(split.samples)
     if mapped is not None:
         mapped.check_whole()
-    pixels = torch.from_numpy(split.images.take(rows_B, axis=0))  # several times as fast as an index
-    pixels_BCHW = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).mul_(1 / 255)
+    inputs = _inputs(
+        split.kind, torch.from_numpy(split.samples.take(rows_B, axis=0))
+    )  # several times as fast as an index
     labels = split.labels.take(rows_B)
+    targets = None if split.targets is None else torch.from_numpy(split.targets.take(rows_B, axis=0))
     if not reveal:
-        labels = np.where(split.labelled.take(rows_B) != 0, labels, -1)
-    return PixelBatch(pixels_BCHW, torch.from_numpy(labels))
+        usable = split.labelled.take(rows_B) != 0
+        labels = np.where(usable, labels, -1)
+        if targets is not None and not usable.all():
+            targets[torch.from_numpy(~usable)] = torch.nan
+    weights = None if split.weights is None else torch.from_numpy(split.weights.take(rows_B))
+    return Batch(inputs, torch.from_numpy(labels), targets_BX=targets, weights_B=weights)
 
 
-def _partners(split: Split, reveal: bool, among: NDArray[np.int64] | None, draws_B: NDArray[Any]) -> PixelBatch:
+def _inputs(kind: SampleKind, stored: Tensor) -> Tensor:
+    """Return stored samples as a model is given them."""
+    import torch
+
+    plain = torch.contiguous_format
+    if kind == "image":
+        return stored.permute(0, 3, 1, 2).to(torch.float32, memory_format=plain).mul_(1 / 255)
+    if kind == "series":
+        return stored.permute(0, 2, 1).contiguous()
+    return stored.to(torch.float32).mul_(1 / 32768) if kind == "audio" else stored
+
+
+def _partners(split: Split, reveal: bool, among: NDArray[np.int64] | None, draws_B: NDArray[Any]) -> Batch:
     num = len(split) if among is None else len(among)
     rows = np.minimum((draws_B * num).astype(np.int64), num - 1)
     return _plain(split, rows if among is None else among[rows], reveal)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from potstill.data.augment._base import AugmentSpec, Draw, PixelBatch, registry
+from potstill.data.augment._base import AugmentSpec, Batch, Draw, registry
 
 
 @registry.register
@@ -20,10 +20,10 @@ class EraseSpec(AugmentSpec):
     largest: float = Field(default=0.33, gt=0, lt=1)
     """Most of the picture's area that is covered; at least 0.02 of it is."""
 
-    def apply(self, batch: PixelBatch, draw: Draw) -> PixelBatch:
+    def apply(self, batch: Batch, draw: Draw) -> Batch:
         import torch
 
-        pixels = batch.pixels_BCHW
+        pixels = batch.inputs_BX
         height, width = pixels.shape[2:]
         u = torch.from_numpy(draw.uniform(5)).float()
         area = 0.02 + u[:, 1] * max(self.largest - 0.02, 0.0)
@@ -34,4 +34,4 @@ class EraseSpec(AugmentSpec):
         inside_y = (y >= top[:, None]) & (y < (top + tall)[:, None])
         inside_x = (x >= left[:, None]) & (x < (left + wide)[:, None])
         covered = inside_y[:, None, :, None] & inside_x[:, None, None, :] & (u[:, 0] < self.p)[:, None, None, None]
-        return replace(batch, pixels_BCHW=pixels.masked_fill(covered, 0.5))
+        return replace(batch, inputs_BX=pixels.masked_fill(covered, 0.5))

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from potstill.data.augment._base import AugmentSpec, Draw, PixelBatch, registry
+from potstill.data.augment._base import AugmentSpec, Batch, Draw, registry
 
 
 @registry.register
@@ -18,9 +18,9 @@ class FlipSpec(AugmentSpec):
     p: float = Field(default=0.5, gt=0, le=1)
     """Probability."""
 
-    def apply(self, batch: PixelBatch, draw: Draw) -> PixelBatch:
+    def apply(self, batch: Batch, draw: Draw) -> Batch:
         import torch
 
         mirrored = torch.from_numpy(draw.uniform(1)[:, 0] < self.p)[:, None, None, None]
-        pixels = batch.pixels_BCHW
-        return replace(batch, pixels_BCHW=torch.where(mirrored, pixels.flip(3), pixels))
+        pixels = batch.inputs_BX
+        return replace(batch, inputs_BX=torch.where(mirrored, pixels.flip(3), pixels))

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from potstill.data.augment._base import AugmentSpec, Draw, PixelBatch, registry
+from potstill.data.augment._base import AugmentSpec, Batch, Draw, registry
 
 
 @registry.register
@@ -23,7 +23,7 @@ class MixupSpec(AugmentSpec):
     alpha: float = Field(default=0.2, gt=0)
     """Of the Beta distribution; small is mild, 1 is uniform."""
 
-    def apply(self, batch: PixelBatch, draw: Draw) -> PixelBatch:
+    def apply(self, batch: Batch, draw: Draw) -> Batch:
         import torch
         from scipy.special import betaincinv
 
@@ -34,5 +34,5 @@ class MixupSpec(AugmentSpec):
         mix_B = torch.from_numpy(np.maximum(share, 1 - share)).float()
         partner = draw.partners(u[:, 1])
         mix = mix_B[:, None, None, None]
-        pixels = batch.pixels_BCHW * mix + partner.pixels_BCHW * (1 - mix)
-        return replace(batch, pixels_BCHW=pixels, partner_labels_B=partner.labels_B, mix_B=mix_B)
+        pixels = batch.inputs_BX * mix + partner.inputs_BX * (1 - mix)
+        return replace(batch, inputs_BX=pixels, partner_labels_B=partner.labels_B, mix_B=mix_B)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from potstill.data.augment._base import AugmentSpec, Draw, PixelBatch, registry
+from potstill.data.augment._base import AugmentSpec, Batch, Draw, registry
 
 
 @registry.register
@@ -19,11 +19,11 @@ class RotateSpec(AugmentSpec):
     degrees: float = Field(gt=0, le=180, examples=[15.0])
     """Largest angle."""
 
-    def apply(self, batch: PixelBatch, draw: Draw) -> PixelBatch:
+    def apply(self, batch: Batch, draw: Draw) -> Batch:
         import torch
         from torch.nn.functional import affine_grid, grid_sample
 
-        pixels = batch.pixels_BCHW
+        pixels = batch.inputs_BX
         height, width = pixels.shape[2:]
         angle = torch.from_numpy((draw.uniform(1)[:, 0] * 2 - 1) * math.radians(self.degrees)).float()
         cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
@@ -32,4 +32,4 @@ class RotateSpec(AugmentSpec):
         bottom = torch.stack([sin * width / height, cos, zero], 1)
         grid = affine_grid(torch.stack([top, bottom], 1), list(pixels.shape), align_corners=False)
         turned = grid_sample(pixels, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return replace(batch, pixels_BCHW=turned)
+        return replace(batch, inputs_BX=turned)

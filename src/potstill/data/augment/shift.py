@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from potstill.data.augment._base import AugmentSpec, Draw, PixelBatch, registry
+from potstill.data.augment._base import AugmentSpec, Batch, Draw, registry
 
 _MODES = {"zero": "constant", "edge": "replicate", "reflect": "reflect"}
 
@@ -22,12 +22,12 @@ class ShiftSpec(AugmentSpec):
     fill: Literal["zero", "edge", "reflect"] = "zero"
     """What comes in at the border."""
 
-    def apply(self, batch: PixelBatch, draw: Draw) -> PixelBatch:
+    def apply(self, batch: Batch, draw: Draw) -> Batch:
         import torch
         from torch.nn.functional import pad
 
         n = self.pixels
-        pixels = batch.pixels_BCHW
+        pixels = batch.inputs_BX
         num, channels, height, width = pixels.shape
         offsets = torch.from_numpy((draw.uniform(2) * (2 * n + 1)).astype("int64"))
         padded = pad(pixels, (n, n, n, n), mode=_MODES[self.fill])
@@ -36,4 +36,4 @@ class ShiftSpec(AugmentSpec):
         wide = width + 2 * n
         index = (rows[:, :, None] * wide + columns[:, None, :]).view(num, 1, -1).expand(-1, channels, -1)
         moved = padded.view(num, channels, -1).gather(2, index)
-        return replace(batch, pixels_BCHW=moved.view_as(pixels))
+        return replace(batch, inputs_BX=moved.view_as(pixels))

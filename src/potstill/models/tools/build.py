@@ -2,47 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from potstill.models._base import ModelIO, ModelSpec
+from potstill.core.samples import DataStats
+from potstill.models._base import ModelSpec
+from potstill.models._io import ModelIO
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from potstill.models.tools.preprocess import Preprocess
+    from potstill.models.inputs.preprocess import Preprocess
 
 
 @dataclass(frozen=True)
 class NewModel:
-    """A module with its preprocessing. `io` is at the model's own input size."""
+    """A module with its preprocessing."""
 
     module: nn.Module
     preprocess: Preprocess
-    io: ModelIO
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    spec: ModelSpec
+    """Its input resolved: no number left to the data."""
+    data_io: ModelIO
+    """Of the data."""
+
+    @property
+    def io(self) -> ModelIO:
+        """What the module itself takes and gives."""
+        found: ModelIO = self.spec.input.seen(self.data_io)
+        return found
 
 
-def new_model(spec: ModelSpec, io: ModelIO, data_mean: Sequence[float], data_std: Sequence[float]) -> NewModel:
+def new_model(spec: ModelSpec, io: ModelIO, stats: DataStats) -> NewModel:
     """Return a new model for data of shape `io`; the caller seeds torch's generator first.
 
     Args:
         spec: the family and its numbers; `weights` are loaded if given.
-        io: of the data, at its own size.
-        data_mean: per channel, of pixels in [0, 1].
-        data_std: likewise.
+        io: of the data.
+        stats: of the data's training split.
 
     Raises:
-        ShapeError: the input is too small for the model, or the weights do not fit.
+        ShapeError: the data is of another kind, the input too small for the model, or the weights do not fit.
     """
-    from potstill.models.tools.preprocess import Preprocess, laid_out, resolve_input
+    from potstill.models.tools.layout import laid_out
     from potstill.models.tools.saved import load_weights
 
-    size, mean, std = resolve_input(spec.input, tuple(data_mean), tuple(data_std), (io.height, io.width))
-    io = replace(io, height=size[0], width=size[1])
-    module = spec.build(io)
+    spec.input.must_read(io, spec.kind)
+    spec = spec.model_copy(update={"input": spec.input.resolved(io, stats)})
+    module = spec.build(spec.input.seen(io))
     if spec.weights is not None:
         load_weights(module, spec.weights, f"{spec.kind}.weights")
-    return NewModel(*laid_out(spec, module, Preprocess(size, mean, std)), io, mean, std)
+    return NewModel(*laid_out(spec, module, spec.input.preprocess(io)), spec, io)

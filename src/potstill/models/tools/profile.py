@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from potstill.models._base import ModelIO
+from potstill.models._io import ModelIO
 
 _IN_PLACE = {"relu", "relu_", "hardtanh", "clamp", "clamp_", "batch_norm", "native_batch_norm", "gelu", "silu", "add",
              "add_", "mul", "sub", "div", "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "softmax",
@@ -38,23 +38,25 @@ class Profile:
 
 
 def profile(module: nn.Module, io: ModelIO) -> Profile:
-    """Return the cost of one forward pass of a [1, C, H, W] sample; nothing is computed (meta device) where it can."""
+    """Return the cost of one forward pass of a sample [1, *io.shape]; nothing is computed (meta device) where it can."""
     params = sum(p.numel() for p in module.parameters())
     try:
         twin = copy.deepcopy(module).to("meta").eval()
-        macs, peak = _run(twin, torch.empty(1, io.channels, io.height, io.width, device="meta"))
+        macs, peak = _run(twin, torch.empty(1, *io.shape, device="meta", dtype=getattr(torch, io.dtype)))
     except (NotImplementedError, RuntimeError):  # an operator without a meta kernel
-        macs, peak = _run(copy.deepcopy(module).cpu().eval(), torch.zeros(1, io.channels, io.height, io.width))
+        macs, peak = _run(copy.deepcopy(module).cpu().eval(), torch.zeros(1, *io.shape, dtype=getattr(torch, io.dtype)))
     return Profile(params, macs, peak)
 
 
 def profile_labeller(labeller: Any, io: ModelIO) -> dict[str, int] | None:
     """Return the profile of a labeller that is a torch module here, None for a black box."""
     module, preprocess = getattr(labeller, "module", None), getattr(labeller, "preprocess", None)
-    if not isinstance(module, nn.Module):
+    if not isinstance(module, nn.Module) or not callable(preprocess):
         return None
-    height, width = getattr(preprocess, "size", (io.height, io.width))
-    return profile(module, ModelIO(io.num_classes, io.channels, height, width)).as_dict()
+    with torch.no_grad():
+        read = preprocess(torch.zeros(1, *io.shape, dtype=getattr(torch, io.dtype)))
+    kind: Any = str(read.dtype).removeprefix("torch.")
+    return profile(module, replace(io, shape=tuple(read.shape[1:]), dtype=kind)).as_dict()
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from potstill.core import atomic
 from potstill.core.errors import ShapeError, StoreError, nearest
 from potstill.core.hashing import digest_bytes
 from potstill.models import registry
-from potstill.models._base import ModelIO, ModelSpec
-from potstill.models.tools.preprocess import Preprocess, laid_out
+from potstill.models._base import ModelSpec
+from potstill.models._io import ModelIO
+from potstill.models.inputs.preprocess import Preprocess
+from potstill.models.tools.layout import laid_out
 
 WEIGHTS, CARD = "student.safetensors", "student.json"
 
@@ -30,35 +32,35 @@ class LoadedModel:
     module: nn.Module
     preprocess: Preprocess
     spec: ModelSpec
-    io: ModelIO
-    """At the model's own input size."""
+    """Its input resolved."""
+    data_io: ModelIO
+    """Of the data that it was trained on."""
     classes: list[str]
 
+    @property
+    def io(self) -> ModelIO:
+        """What the module itself takes and gives."""
+        found: ModelIO = self.spec.input.seen(self.data_io)
+        return found
 
-def save_model(
-    folder: Path, module: nn.Module, spec: ModelSpec, io: ModelIO, mean: Sequence[float], std: Sequence[float],
-    classes: list[str],
-) -> None:  # fmt: skip
+
+def save_model(folder: Path, module: nn.Module, spec: ModelSpec, data_io: ModelIO, classes: list[str]) -> None:
     """Write a model; the same weights give the same bytes.
 
     Args:
         folder: for both files.
         module: trained.
-        spec: of its family; its start weights are left out.
-        io: at the model's own input size.
-        mean: of its normalisation, per channel.
-        std: likewise.
+        spec: of its family, its input resolved; its start weights are left out.
+        data_io: of the data.
         classes: names in the order of its outputs.
     """
     state = {k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}
     data = save(dict(sorted(state.items())))
     atomic.write_bytes(folder / WEIGHTS, data)
     card = {
-        "schema": 1,
+        "schema": 2,
         "model": spec.model_copy(update={"weights": None}).model_dump(mode="json"),
-        "io": asdict(io),
-        "mean": list(mean),
-        "std": list(std),
+        "io": asdict(data_io),
         "classes": classes,
         "sha256": digest_bytes(data),
     }
@@ -78,11 +80,12 @@ def load_model(folder: Path) -> LoadedModel:
         if digest_bytes(data) != card["sha256"]:
             raise StoreError(f"{folder / WEIGHTS}: must be as it was written; its SHA-256 differs. Make it again.")
         spec: ModelSpec = TypeAdapter(registry.union()).validate_python(card["model"])
-        io = ModelIO(**card["io"])
-        preprocess = Preprocess((io.height, io.width), card["mean"], card["std"])
+        stated: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in card["io"].items()}
+        io = ModelIO(**stated)
+        preprocess = spec.input.preprocess(io)
     except (OSError, KeyError, TypeError, ValidationError) as err:
         raise StoreError(f"{folder}: must hold a saved model ({CARD}, {WEIGHTS}); got {err}.") from err
-    module, preprocess = laid_out(spec, spec.build(io), preprocess)
+    module, preprocess = laid_out(spec, spec.build(spec.input.seen(io)), preprocess)
     load_weights(module, folder / WEIGHTS, str(folder / WEIGHTS))
     return LoadedModel(module.eval(), preprocess.eval(), spec, io, list(card["classes"]))
 

@@ -1,0 +1,80 @@
+"""What stands between a batch and a model. Loads torch. Shapes: B rows, X the shape of one input, C channels, H, W pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the field's own name
+
+
+class Preprocess(nn.Module):
+    """What the host does (`outside`), then what is exported with the model (`inside`).
+
+    Args:
+        inside: [B, *X] after `outside` -> [B, *X'] as the model reads it.
+    """
+
+    def __init__(self, inside: nn.Module) -> None:
+        super().__init__()
+        self.inside = inside
+        self.memory_format = torch.contiguous_format
+
+    def outside(self, inputs_BX: Tensor) -> Tensor:
+        """Return what an exported model takes."""
+        return inputs_BX
+
+    def outside_numpy(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
+        """Return what an exported model takes, as arrays."""
+        out: NDArray[Any] = self.outside(torch.from_numpy(inputs_BX)).numpy()
+        return out
+
+    def forward(self, inputs_BX: Tensor) -> Tensor:
+        """Return what the model reads, of a batch as the data gives it."""
+        out: Tensor = self.inside(self.outside(inputs_BX))
+        return out.contiguous(memory_format=self.memory_format) if out.ndim == 4 else out
+
+
+class Resize(Preprocess):
+    """Pictures: bilinear, antialiased, only if the size differs; normalisation is inside.
+
+    Args:
+        inside: as `Preprocess`.
+        size: height and width the model reads.
+    """
+
+    def __init__(self, inside: nn.Module, size: tuple[int, int]) -> None:
+        super().__init__(inside)
+        self.size = size
+
+    def outside(self, inputs_BX: Tensor) -> Tensor:
+        """[B, C, H, W] in [0, 1] at the data's size -> at the model's."""
+        if tuple(inputs_BX.shape[2:]) == self.size:
+            return inputs_BX
+        return F.interpolate(inputs_BX, self.size, mode="bilinear", antialias=True, align_corners=False)
+
+
+class Normalise(nn.Module):
+    """(x - mean) / std, per channel.
+
+    Args:
+        mean: one number a channel.
+        std: likewise.
+        ndim: of a batch; channels come second.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], ndim: int) -> None:
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            wide = torch.tensor(values, dtype=torch.float32).view(1, -1, *(1,) * (ndim - 2))
+            self.register_buffer(name, wide, persistent=False)
+
+    def forward(self, x_BX: Tensor) -> Tensor:
+        """Return the same shape, normalised."""
+        return (x_BX - self.mean) / self.std
