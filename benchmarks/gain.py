@@ -202,10 +202,11 @@ class Bench:
     def _correct(self, graph: Any, node: str) -> NDArray[Any]:
         from potstill.core.tensorfile import open_arrays
         from potstill.data.dataset import Dataset
+        from potstill.tasks import Truth
 
-        test = Dataset.open(self.cache.path(graph.nodes["prepare"].key)).splits["test"]
+        dataset = Dataset.open(self.cache.path(graph.nodes["prepare"].key))
         outputs = np.asarray(open_arrays(self.cache.path(graph.nodes[node].key) / "outputs.safetensors")["outputs"])
-        return np.asarray(graph.recipe.task.correct(outputs, np.asarray(test.labels)))
+        return np.asarray(graph.recipe.task.correct(outputs, Truth.of(dataset, "test")))
 
 
 def _git(*args: str) -> str:

@@ -197,14 +197,14 @@ def prepare(rows: int, classes: int) -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         layout = {
-            "images": ("u1", (rows, 8, 8, 1)), "labels": ("<i8", (rows,)), "labelled": ("u1", (rows,)), "ids": ("<i8", (rows,)),
+            "samples": ("u1", (rows, 8, 8, 1)), "labels": ("<i8", (rows,)), "labelled": ("u1", (rows,)), "ids": ("<i8", (rows,)),
             "digests": ("u1", (rows, 16)),
         }  # fmt: skip
         draw = np.random.default_rng(0)
         with atomic.replacing(path) as tmp, TensorWriter(tmp, layout) as writer:
             for start in range(0, rows, 65536):
                 n = min(65536, rows - start)
-                writer.append("images", draw.integers(0, 256, (n, 8, 8, 1), np.uint8))
+                writer.append("samples", draw.integers(0, 256, (n, 8, 8, 1), np.uint8))
                 writer.append("labels", np.zeros(n, np.int64))
                 writer.append("labelled", np.ones(n, np.uint8))
                 writer.append("ids", np.arange(start, start + n, dtype=np.int64))

@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from potstill.core.errors import StoreError
 from potstill.core.spec import Registry, Spec
-from potstill.data import DataSpec, Source, SplitReader
+from potstill.data import Chunk, DataSpec, Source, SplitReader
 from potstill.data.augment import AugmentSpec
 from potstill.exporters import ExporterSpec
 from potstill.exporters.onnx import OnnxSpec
@@ -101,7 +101,9 @@ class Rows(DataSpec):
         return images, labels, [f"row {i}" for i in range(60)]
 
     def open(self) -> Source:
-        return Source({"train": SplitReader(60, lambda: iter([self.parts()]))}, (8, 8, 1), [str(k) for k in range(10)])
+        return Source(
+            {"train": SplitReader(60, lambda: iter([Chunk(*self.parts())]))}, (8, 8, 1), [str(k) for k in range(10)]
+        )
 
 
 class Teacher(TeacherSpec):
@@ -297,7 +299,7 @@ def building(cls: type[nn.Module], **more: Any) -> Callable[[], type[Spec]]:
 
 SHARED: dict[str, nn.Module] = {}
 MODELS = [
-    (building(TooWide), r"must turn \[B, C, H, W\] into \[B, 10\]"),
+    (building(TooWide), r"must turn \[B, \(1, 8, 8\)\] into \[B, \(10,\)\]"),
     (building(BatchBound), "its own in eval mode"),
     (building(Idle), "every parameter must learn"),
     (broken(Net, build=lambda s, io: Plain(io.channels, io.num_classes, 4)), "more parameters and MACs with width=8"),
@@ -345,7 +347,7 @@ DATA = [
     (part(lambda x, y, n: (x, y + 1, n)), r"labels must be in -1\.\.9"),
     (part(lambda x, y, n: (x, y, n[1:])), "must name each row"),
     (part(lambda x, y, n: (x, y, ["row"] * 60)), "a name of its own"),
-    (part(lambda x, y, n: (x + np.uint8(next(counter) % 100), y, n)), "same pixels each time"),
+    (part(lambda x, y, n: (x + np.uint8(next(counter) % 100), y, n)), "same samples each time"),
 ]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from potstill.core import rng
+from potstill.core.samples import DataStats
 from potstill.data.augment import make_batch
 from potstill.models.tools.build import new_model
 from potstill.models.torch_module import TorchModuleSpec
@@ -33,7 +34,9 @@ TAPS = (TapPair(student="conv", teacher="conv"),)
 
 def student() -> Plain:
     torch.manual_seed(1)
-    module = new_model(TorchModuleSpec(factory="potstill.testing.modules:Plain"), tiny.IO, (0.0,), (1.0,)).module
+    module = new_model(
+        TorchModuleSpec(factory="potstill.testing.modules:Plain"), tiny.IO, DataStats((0.0,), (1.0,))
+    ).module
     assert isinstance(module, Plain)
     return module
 

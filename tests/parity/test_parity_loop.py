@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from potstill.core.samples import DataStats
 from potstill.data.augment import make_batch
 from potstill.data.augment.mixup import MixupSpec
 from potstill.data.augment.shift import ShiftSpec
@@ -70,7 +71,7 @@ def student(optimizer: str) -> NewModel:
     step, one without."""
     torch.manual_seed(1)
     spec = DsCnnSpec(width=6, depth=2, downsample=1) if optimizer == "sgd" else TorchModuleSpec(factory=PLAIN)
-    return new_model(spec, tiny.IO, MEAN, STD)
+    return new_model(spec, tiny.IO, DataStats(MEAN, STD))
 
 
 def bare_loop(told: Bare) -> dict[str, Tensor]:

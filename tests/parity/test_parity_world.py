@@ -44,7 +44,7 @@ def train(folder: Path, shares: dict[str, float] | None) -> dict[str, Tensor]:
     from potstill.labels.codecs.float32 import Float32Spec
 
     torch.manual_seed(1)
-    new = new_model(TorchModuleSpec(factory="potstill.testing.modules:Plain"), tiny.IO, (0.4,), (0.3,))
+    new = new_model(TorchModuleSpec(factory="potstill.testing.modules:Plain"), tiny.IO, tiny.STATS)
     fit = Fit(
         module=new.module, preprocess=new.preprocess, task=ImageClassificationSpec(),
         train=tiny.split(ROWS, 8, 8, 1, hidden=38), validation=tiny.split(20, 8, 8, 1, hidden=0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from potstill.data._base import DataSpec, Source, SplitReader, registry
+from potstill.data._base import Chunk, DataSpec, Source, SplitReader, registry
 
 registry.discover(__name__)
 
@@ -15,4 +15,4 @@ if TYPE_CHECKING:
 else:
     AnyData = registry.union()
 
-__all__ = ["AnyData", "DataSpec", "Source", "SplitReader", "registry"]
+__all__ = ["AnyData", "Chunk", "DataSpec", "Source", "SplitReader", "registry"]

@@ -16,7 +16,7 @@ from potstill.objectives.hard_label import HardLabelSpec
 from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext
 from potstill.stages._parts import data_io, labelled_rows
-from potstill.tasks import TaskSpec, Truth
+from potstill.tasks import TaskSpec
 
 
 def supervised(
@@ -52,7 +52,7 @@ def supervised(
                 task=task,
                 train=train,
                 validation=validation,
-                truth=Truth.of(dataset, "validation"),
+                classes=dataset.classes,
                 rows=rows,
                 objectives=[HardLabelSpec()],
                 training=training,

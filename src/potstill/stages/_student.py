@@ -16,7 +16,7 @@ from potstill.objectives import ObjectiveSpec
 from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext, StageSpec
 from potstill.stages._parts import data_io
-from potstill.tasks import AnyTask, Truth
+from potstill.tasks import AnyTask
 
 FEATURES = "features:"
 """Before the name of a place, an input of the stage."""
@@ -67,7 +67,7 @@ class StudentStage(StageSpec):
             task=self.task,
             train=dataset.splits["train"],
             validation=dataset.splits["validation"],
-            truth=Truth.of(dataset, "validation"),
+            classes=dataset.classes,
             objectives=objectives,
             training=self.training,
             augment=self.augment,

@@ -14,7 +14,7 @@ from potstill.core.samples import SampleKind
 from potstill.core.spec import Registry, Spec
 
 if TYPE_CHECKING:
-    from potstill.data.dataset import Dataset
+    from potstill.data.dataset import Dataset, Split
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,12 @@ class Truth:
     @classmethod
     def of(cls, dataset: Dataset, split: str) -> Truth:
         """Return the truth of a whole split, hidden labels included."""
-        found = dataset.splits[split]
-        return cls(np.asarray(found.labels), dataset.classes, found.targets, found.weights)
+        return cls.of_split(dataset.splits[split], dataset.classes)
+
+    @classmethod
+    def of_split(cls, split: Split, classes: list[str]) -> Truth:
+        """Return the truth of a split whose classes, or variables, are these."""
+        return cls(np.asarray(split.labels), classes, split.targets, split.weights)
 
     def take(self, rows_B: NDArray[Any]) -> Truth:
         """Return that of some rows."""

@@ -65,9 +65,9 @@ class TeacherSpec(Spec, ABC):
     def load(self, folder: Path, io: ModelIO, stats: DataStats) -> Labeller:
         """Return the labeller; `folder` is what `prepare` left, `io` and `stats` are the data's."""
 
-    @abstractmethod
     def reads(self) -> SampleKind:
         """Return the kind of sample that it labels."""
+        return "image"
 
     def architecture(self, io: ModelIO, stats: DataStats) -> Any:
         """Return a labeller built as `load`'s will be, whatever its weights, before `prepare` ran: for names and shapes.

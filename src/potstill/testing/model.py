@@ -56,8 +56,7 @@ def check_model(spec: ModelSpec, io: ModelIO | None = None) -> None:
     kind = spec.input.kind
     data_io = io or tiny.io_for(kind, spec.gives[0])
     given = torch.from_numpy(tiny.inputs(kind))
-    _check_saved(claims, spec, data_io, given)
-    spec = spec.model_copy(update={"input": spec.input.resolved(data_io, tiny.stats_for(kind))})
+    stated, spec = spec, spec.model_copy(update={"input": spec.input.resolved(data_io, tiny.stats_for(kind))})
     io, pixels = spec.input.seen(data_io), spec.input.preprocess(data_io)(given)
     claims.that(tuple(pixels.shape[1:]) == io.shape and str(pixels.dtype) == f"torch.{io.dtype}",
                 "input.seen must say what input.preprocess gives", seen=io, given=(list(pixels.shape), pixels.dtype))  # fmt: skip
@@ -67,6 +66,7 @@ def check_model(spec: ModelSpec, io: ModelIO | None = None) -> None:
     _check_seeds(claims, spec, io)
     _check_size(claims, spec, io)
     _check_promises(claims, spec, io, pixels)
+    _check_saved(claims, stated, data_io, given)
 
 
 def _built(spec: ModelSpec, io: ModelIO, seed: int = 0) -> nn.Module:

@@ -51,8 +51,8 @@ class Fit:
     task: TaskSpec
     train: Split
     validation: Split
-    truth: Truth
-    """Of the validation rows."""
+    classes: list[str]
+    """Names in label order; of the variables of values."""
     rows: NDArray[np.int64] | None
     objectives: Sequence[ObjectiveSpec]
     training: TrainSpec
@@ -78,6 +78,11 @@ class Fit:
     accept_fingerprint: bool = False
     device: str = "cpu"
     progress: Progress = field(default_factory=lambda: Progress("quiet"))
+
+    @property
+    def truth(self) -> Truth:
+        """What the validation rows are judged by."""
+        return Truth.of_split(self.validation, self.classes)
 
 
 class _State:

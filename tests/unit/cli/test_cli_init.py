@@ -18,6 +18,7 @@ from PIL import Image
 
 from potstill.cli.init import _Found, _recipe, write_recipe
 from potstill.core.errors import PotstillError
+from potstill.core.samples import DataStats
 from potstill.models import ModelIO, ModelSpec
 from potstill.recipe.load import from_text, load
 from potstill.recipe.model import Recipe
@@ -73,7 +74,7 @@ def cost(recipe: Recipe) -> tuple[float, float, float]:
     found = []
     for spec in (recipe.teacher.model, recipe.student):  # type: ignore[attr-defined]
         assert isinstance(spec, ModelSpec)
-        new = new_model(spec, data_io, (0.5,) * channels, (0.25,) * channels)
+        new = new_model(spec, data_io, DataStats((0.5,) * channels, (0.25,) * channels))
         found.append(profile(new.module, new.io))
     return found[0].params / found[1].params, found[0].macs / found[1].macs, found[1].macs
 

@@ -100,7 +100,7 @@ def test_hidden_and_other_files_are_no_pictures(tmp_path: Path) -> None:
         (folder / name).write_bytes(b"not a picture")
     source = ImageFolderSpec(path=folder).open()
     assert source.classes == ["a", "b"] and source.splits["train"].num_rows == 16
-    assert sum(len(labels) for _, labels, _ in source.splits["train"].chunks()) == 16
+    assert sum(len(chunk.labels) for chunk in source.splits["train"].chunks()) == 16
 
 
 @pytest.mark.parametrize("suffix", [".JPG", ".Png", ".jfif", ".webp"])

@@ -42,7 +42,7 @@ def renamed(path: Path, *names: str) -> Path:
 
 
 def labels_of(spec: ParquetSpec) -> list[int]:
-    return [int(v) for _, labels, _ in spec.open().splits["train"].chunks() for v in labels]
+    return [int(v) for chunk in spec.open().splits["train"].chunks() for v in chunk.labels]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_shards_are_read_in_order(tmp_path: Path) -> None:
     assert spec.open().classes == ["a", "b", "c"], "names of every shard"
     assert spec.open().splits["train"].num_rows == 24
     assert labels_of(spec) == [1, 2] * 6 + [0, 1] * 6
-    names = [name for _, _, rows in spec.open().splits["train"].chunks() for name in rows]
+    names = [name for chunk in spec.open().splits["train"].chunks() for name in chunk.names]
     assert names[0] == "train-0.parquet row 0" and names[-1] == "train-1.parquet row 11"
     assert spec.identity(lambda path: path.name)["train"] == [{"content": first.name}, {"content": second.name}]
 

@@ -58,7 +58,7 @@ def whole(dataset: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     order = np.argsort(ids)
     return (
         ids[order],
-        np.concatenate([p.images for p in parts])[order],
+        np.concatenate([p.samples for p in parts])[order],
         np.concatenate([p.labels for p in parts])[order],
     )
 
@@ -73,7 +73,7 @@ def test_digits(made: Any) -> None:
     assert np.array_equal(labels, y[ids])
     assert len(dataset.splits["test"]) == 629
     mean = dataset.splits["train"].samples[:].astype(np.float64).mean() / 255
-    assert dataset.mean[0] == pytest.approx(mean, abs=1e-12)
+    assert dataset.stats.mean[0] == pytest.approx(mean, abs=1e-12)
 
 
 def test_npz_keeps_every_pixel_and_label(made: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -131,7 +131,7 @@ def test_fashion_mnist(made: Any) -> None:
     assert {n: len(s) for n, s in dataset.splits.items()} == {"train": 2970, "validation": 30, "test": 10000}
     assert int(dataset.splits["train"].labelled.sum()) == 270
     assert np.bincount(dataset.splits["test"].labels).tolist() == [1000] * 10
-    assert dataset.mean[0] == pytest.approx(0.286, abs=0.004), "the published mean of the training set"
+    assert dataset.stats.mean[0] == pytest.approx(0.286, abs=0.004), "the published mean of the training set"
 
 
 def test_cifar_10_parquet(made: Any, shared_data: Path) -> None:
@@ -217,7 +217,7 @@ def test_the_same_picture_in_training_and_test_is_named_or_left_out(tmp_path: Pa
     x_test = PIXELS[80:].copy()
     x_test[5] = PIXELS[33]
     spec = arrays(PIXELS[:80], LABELS[:80], x_test, LABELS[80:])
-    with pytest.raises(DataError, match="train row 33: must not be in test too; the same pixels are test row 5"):
+    with pytest.raises(DataError, match="train row 33: must not be in test too; the same sample is test row 5"):
         prepare(spec, tmp_path, Progress("quiet"))
     prepare(spec.model_copy(update={"overlap": "drop"}), tmp_path, Progress("quiet"))
     dataset = Dataset.open(tmp_path)

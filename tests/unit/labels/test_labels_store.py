@@ -75,9 +75,7 @@ def test_a_live_teacher_reads_the_same_bits(tmp_path: Path) -> None:
     for codec in (Float32Spec(), Float16Spec(), TopKSpec(k=3)):
         folder = tmp_path / codec.kind
         store = LabelStore.open(write(folder, codec, label=fussy))
-        live = LiveStore(
-            fussy, num_rows=ROWS, num_classes=CLASSES, views=VIEWS, codec=codec, output="logits", micro_batch=32
-        )
+        live = LiveStore(fussy, num_rows=ROWS, width=CLASSES, views=VIEWS, codec=codec, output="logits", micro_batch=32)
         draw = np.random.default_rng(2)
         for view in (0, 1, 0):
             rows = draw.integers(0, ROWS, 50)

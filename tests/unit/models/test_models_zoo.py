@@ -256,5 +256,5 @@ def test_import_weights_runs_no_code(tmp_path: Path) -> None:
 def test_a_models_card_holds_no_path(tmp_path: Path) -> None:
     weights = save(tmp_path, module_of(FAMILIES[2]).state_dict())
     spec = DsCnnSpec(width=4, depth=3, weights=weights)
-    save_model(tmp_path / "m", module_of(FAMILIES[2]), spec, IO, (0.5,) * 3, (0.2,) * 3, list("abcde"))
+    save_model(tmp_path / "m", module_of(FAMILIES[2]), spec, IO, list("abcde"))
     assert str(tmp_path) not in json.dumps(json.loads((tmp_path / "m" / "student.json").read_text()))

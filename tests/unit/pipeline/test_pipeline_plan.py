@@ -88,7 +88,10 @@ def test_states_of_a_plan(cache: ArtifactCache) -> None:
     assert "steps/student/1-distill ×2" in lines and "evaluate/teacher" in lines
     nodes = graph.nodes
     facts = {
+        "sample": "image",
         "shape": [8, 8, 1],
+        "rate_hz": None,
+        "target_shape": None,
         "rows": {"train": 540, "validation": 12, "test": 359},
         "classes": list("0123456789"),
     }

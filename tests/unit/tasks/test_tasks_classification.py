@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 from sklearn import metrics as sk
 
 from potstill.core.errors import DataError, ShapeError
+from potstill.tasks import Truth
 from potstill.tasks._stats import ECE_BINS, calibration, softmax, wilson
 from potstill.tasks.image_classification import ImageClassificationSpec
 
@@ -35,7 +36,7 @@ def case(seed: int, rows: int, classes: int, skill: float, absent: int = 0) -> t
 def test_figures_are_those_of_scikit_learn(rows: int, classes: int, skill: float, absent: int) -> None:
     logits, labels = case(rows, rows, classes, skill, absent)
     names = [f"class {k}" for k in range(classes)]
-    found = TASK.metrics(logits, labels, names)
+    found = TASK.metrics(logits, Truth(labels, names))
     predicted, p = logits.argmax(1), softmax(logits)
     expected = {
         "accuracy": sk.accuracy_score(labels, predicted),
@@ -75,7 +76,7 @@ def test_calibration_is_the_definition(skill: float) -> None:
     p = softmax(logits)
     error, bins = calibration(p, labels)
     assert error == pytest.approx(ece_by_hand(p, labels), rel=1e-9)
-    assert TASK.metrics(logits, labels, list("abcdefghij"))["ece"] == error
+    assert TASK.metrics(logits, Truth(labels, list("abcdefghij")))["ece"] == error
     assert [b["low"] for b in bins] == [pytest.approx(i / 15) for i in range(15)] and bins[-1]["high"] == 1
     assert sum(b["count"] for b in bins) == 500
     for b in bins:
@@ -98,10 +99,14 @@ def test_rows_without_a_label_are_left_out_of_every_figure() -> None:
     hidden = labels.copy()
     hidden[::3] = -1
     names = list("abcdefghij")
-    assert TASK.metrics(logits, hidden, names) == TASK.metrics(logits[hidden >= 0], labels[hidden >= 0], names)
+    assert TASK.metrics(logits, Truth(hidden, names)) == TASK.metrics(
+        logits[hidden >= 0], Truth(labels[hidden >= 0], names)
+    )
     broken = logits.copy()
     broken[0] = np.nan
-    assert TASK.metrics(broken, hidden, names)["accuracy"] == TASK.metrics(logits, hidden, names)["accuracy"]
+    assert (
+        TASK.metrics(broken, Truth(hidden, names))["accuracy"] == TASK.metrics(logits, Truth(hidden, names))["accuracy"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,7 +123,7 @@ def test_rows_without_a_label_are_left_out_of_every_figure() -> None:
 def test_what_cannot_be_judged_is_named(change: Any, error: type[Exception], words: str) -> None:
     logits, labels = change(*case(5, 50, 10, 1.0))
     with pytest.raises(error, match=words):
-        TASK.metrics(logits, labels, list("abcdefghij"))
+        TASK.metrics(logits, Truth(labels, list("abcdefghij")))
 
 
 @pytest.mark.parametrize("num", [1, 10, 629, 10_000])

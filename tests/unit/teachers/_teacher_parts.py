@@ -28,7 +28,7 @@ def digits() -> tuple[NDArray[Any], NDArray[Any]]:
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    return (found.samples[:, None] / 16).astype(np.float32), found.target.astype(np.int64)
+    return (found.images[:, None] / 16).astype(np.float32), found.target.astype(np.int64)
 
 
 @functools.cache

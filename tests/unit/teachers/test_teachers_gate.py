@@ -149,8 +149,8 @@ def test_naming_the_most_common_class_is_chance() -> None:
         (lambda x: np.where(np.arange(10) == 4, np.inf, x), "logits", "must be finite"),
         (softmax, "logits", r"says logits, but every row is a probability distribution.*Set output: probabilities"),
         (lambda x: x, "probabilities", r"says probabilities, but.*Set output: logits"),
-        (lambda x: x[:32], "logits", r"one row of outputs a picture, 64; got \[32\]"),
-        (lambda x: np.repeat(x, 4, axis=0), "logits", r"one row of outputs a picture, 64; got \[256\]"),
+        (lambda x: x[:32], "logits", r"one row of outputs a sample, 64; got \[32\]"),
+        (lambda x: np.repeat(x, 4, axis=0), "logits", r"one row of outputs a sample, 64; got \[256\]"),
     ],
     ids=["too few", "too many", "rank 3", "nan", "inf", "hidden softmax", "no softmax", "few rows", "many rows"],
 )

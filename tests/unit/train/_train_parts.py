@@ -31,7 +31,7 @@ def make_fit(folder: Path, model: ModelSpec = RESTLESS, training: dict[str, Any]
     """Return a training of 20 steps, evaluated every fifth."""
     folder.mkdir(exist_ok=True)
     torch.manual_seed(1)
-    new = new_model(model, tiny.IO, (0.4,), (0.3,))
+    new = new_model(model, tiny.IO, tiny.STATS)
     settings = {"batch_size": 16, "learning_rate": 0.02, "warmup": 0.1, **(training or {})}
     return Fit(**{
         "module": new.module, "preprocess": new.preprocess, "task": ImageClassificationSpec(), "train": TRAIN,
@@ -45,7 +45,7 @@ def make_fit(folder: Path, model: ModelSpec = RESTLESS, training: dict[str, Any]
 def live_teacher(model: ModelSpec, seed: int = 9) -> LiveTeacher:
     """Return a teacher with weights as they are drawn."""
     torch.manual_seed(seed)
-    new = new_model(model, tiny.IO, (0.4,), (0.3,))
+    new = new_model(model, tiny.IO, tiny.STATS)
     return LiveTeacher(new.module, new.preprocess)
 
 

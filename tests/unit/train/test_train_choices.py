@@ -180,7 +180,7 @@ def test_the_log_has_each_terms_mean_over_its_own_rows(tmp_path: Path) -> None:
                    model=TorchModuleSpec(factory="potstill.testing.modules:Plain"))  # fmt: skip
     Trainer(fit).run()
     with torch.no_grad():
-        pixels = torch.from_numpy(TRAIN.images.copy()).permute(0, 3, 1, 2).float().mul(1 / 255)
+        pixels = torch.from_numpy(TRAIN.samples.copy()).permute(0, 3, 1, 2).float().mul(1 / 255)
         z = torch.log_softmax(fit.module(fit.preprocess(pixels)), dim=1).numpy()
     order = Order(np.arange(90), 16, 3)
     everyone = Order(90, 16, 3)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from _train_parts import RESTLESS, STEPS, make_fit, run_until, state
 from test_train_choices import breaking
@@ -41,7 +40,7 @@ def test_the_score_is_of_the_weights_that_would_be_kept(tmp_path: Path) -> None:
         groups, _ = checkpoint.read(fit.work) or ({}, {})
         fit.module.load_state_dict(groups["module" if ema is None else "ema"])
         outputs = predict(fit.module, fit.preprocess, fit.validation)
-        metrics = fit.task.metrics(outputs, np.asarray(fit.validation.labels), fit.classes)
+        metrics = fit.task.metrics(outputs, fit.truth)
         assert (found["score"], found["nll"]) == (metrics["accuracy"], metrics["nll"])
 
 
