@@ -17,6 +17,7 @@ from potstill.models import ModelIO
 from potstill.teachers._base import Labeller, OutputKind, TeacherContext, TeacherSpec, registry
 
 Weighting = Literal["fixed", "entropy"]
+Average = Literal["probabilities", "logits"]
 
 _TWO = ({"kind": "train", "model": {"kind": "ds-cnn"}}, {"kind": "train", "model": {"kind": "resnet", "depth": 8}})
 
@@ -32,8 +33,8 @@ class EnsembleSpec(TeacherSpec):
     """One >= 0 a member; None weighs them alike."""
     weighting: Weighting = "fixed"
     """fixed: `weights` for every row; entropy: for each row, the surer a member is the more it weighs, times `weights`."""
-    average: OutputKind = "probabilities"
-    """What is averaged: probabilities always work; logits keep objectives that need them."""
+    average: Average = "probabilities"
+    """What is averaged: probabilities always work; logits keep objectives that need them. Values are averaged as they are."""
 
     @field_validator("members", mode="before")
     @classmethod
@@ -104,19 +105,23 @@ class EnsembleLabeller:
     """
 
     def __init__(
-        self, members: Sequence[Labeller], weights: Sequence[float], average: OutputKind, weighting: Weighting = "fixed"
+        self, members: Sequence[Labeller], weights: Sequence[float], average: Average, weighting: Weighting = "fixed"
     ) -> None:
-        if average == "logits" and any(m.output != "logits" for m in members):
+        values = {m.output == "values" for m in members}
+        if len(values) > 1 or (values == {True} and weighting == "entropy"):
+            raise TeacherError("teacher.members: must all give values, or none, and values have no entropy to weigh by; got "
+                               f"{[m.output for m in members]} with weighting {weighting!r}.")  # fmt: skip
+        if average == "logits" and any(m.output == "probabilities" for m in members):
             raise TeacherError("teacher.average: must be probabilities where a member gives probabilities; got logits.")
         self.members = list(members)
         self.num_classes = members[0].num_classes
-        self.output: OutputKind = average
+        self.output: OutputKind = "values" if values == {True} else average
         self.weighting: Weighting = weighting
         total = float(sum(weights))
         self._weights = np.array([w / total for w in weights])
 
     def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
-        """Return [B, K] float32."""
+        """Return [B, K] float32, or [B, H, V] of values."""
         given = [member(inputs_BX) for member in self.members]
         if len({o.shape for o in given}) != 1:
             raise TeacherError(f"teacher.members: must give alike outputs; got {[list(o.shape) for o in given]}.")
@@ -125,9 +130,9 @@ class EnsembleLabeller:
             shares = [
                 _softmax(out) if m.output == "logits" else out for m, out in zip(self.members, given, strict=True)
             ]
-        averaged = np.stack(given if self.output == "logits" else shares).astype(np.float64)
+        averaged = np.stack(shares if self.output == "probabilities" else given).astype(np.float64)
         if self.weighting == "fixed":
-            mean: NDArray[Any] = np.einsum("m,mbk->bk", self._weights, averaged)
+            mean: NDArray[Any] = np.tensordot(self._weights, averaged, axes=1)
         else:
             weights_MB = self._weights[:, None] * confidence(np.stack(shares))
             mean = np.einsum("mb,mbk->bk", weights_MB / weights_MB.sum(axis=0), averaged)
