@@ -17,6 +17,7 @@ from potstill.data.dataset import Dataset
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.execute import Outcome
 from potstill.pipeline.graph import ALONE, STUDENT, Graph, last_step
+from potstill.pipeline.shown import shown
 from potstill.tasks import Truth
 from potstill.verify.gain import accuracy_interval, gain
 
@@ -250,8 +251,9 @@ class Results:
         strength = teacher[differ].max(1) + student[differ].max(1)
         out = []
         for row in differ[np.argsort(-strength, kind="stable")][:_SAMPLES]:
+            kept, picture = self._shown(int(row))
             out.append({
-                "file": f"samples/row-{row}.png", "row": int(row), "label": int(self.truth.labels_N[row]),
+                **kept, "file": None if picture is None else f"samples/row-{row}.png", "row": int(row), "label": int(self.truth.labels_N[row]),
                 "teacher": int(teacher[row].argmax()), "student": int(student[row].argmax()),
                 "teacher_confidence": float(teacher[row].max()), "student_confidence": float(student[row].max()),
             })  # fmt: skip
@@ -259,9 +261,15 @@ class Results:
 
     def write_samples(self, results: dict[str, Any], write: Callable[[str, NDArray[Any]], None]) -> None:
         """Call `write(file, image [H, W, C] uint8)` for each picture that results.json names."""
-        images = self.dataset.splits["test"].samples
         for entry in results["disagreements"]:
-            write(entry["file"], np.asarray(images[entry["row"]]))
+            if entry["file"] is not None:
+                picture = self._shown(entry["row"])[1]
+                assert picture is not None
+                write(entry["file"], picture)
+
+    def _shown(self, row: int) -> tuple[dict[str, Any], NDArray[Any] | None]:
+        sample = np.asarray(self.dataset.splits["test"].samples[row])
+        return shown(self.dataset.kind, sample, self.dataset.rate_hz)
 
 
 def recipe_digest(graph: Graph) -> str:

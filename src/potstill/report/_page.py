@@ -10,6 +10,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from potstill.core.samples import FORMS, SampleKind
 from potstill.core.units import human_bytes, human_count, human_seconds
 from potstill.report import _auto as auto
 from potstill.report import _charts as charts
@@ -53,7 +54,10 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         pairs=_worst_pairs(results),
         calibration=_calibration(results),
         pictures=_pictures(results, run) if samples else [],
-        small_pixels=max(((results.get("data") or {}).get("shape") or [0])[:2]) <= _SMALL_PIXELS,
+        small_pixels=_kind(results) == "image"
+        and max((results.get("data") or {}).get("shape", [0])[:2]) <= _SMALL_PIXELS,
+        noun=FORMS[_kind(results)].noun,
+        kind=_kind(results),
         notes=[n["text"] for n in notes if n["level"] == "caution"],
         small_notes=[n["text"] for n in notes if n["level"] != "caution"],
         many_classes=_MANY_CLASSES,
@@ -93,6 +97,11 @@ def _template(name: str) -> Any:
 def _plain(text: str) -> str:
     """Return text that Markdown shows as it is, in one line and in one cell of a table."""
     return re.sub(r"([\\`*_|<>&\[\]])", r"\\\1", " ".join(text.split()))
+
+
+def _kind(results: dict[str, Any]) -> SampleKind:
+    found: SampleKind = (results.get("data") or {}).get("sample") or "image"
+    return found
 
 
 def _first(items: Iterable[Any] | None) -> dict[str, Any]:
@@ -301,13 +310,22 @@ def _calibration(results: dict[str, Any]) -> str:
 
 
 def _pictures(results: dict[str, Any], run: Path) -> list[dict[str, Any]]:
-    """Return the disagreements with their pictures as data URIs; one whose file is gone is left out."""
+    """Return the disagreements with what is seen of each sample: a picture as a data URI, lines, or words; one whose file is
+    gone is left out."""
     out, classes = [], results.get("classes") or []
     for entry in results.get("disagreements") or []:
-        file = run / entry["file"]
-        if run.resolve() in file.resolve().parents and file.is_file():
-            data = base64.b64encode(file.read_bytes()).decode()
+        seen = _seen(entry, run)
+        if seen is not None:
             # A row without a label has -1.
             named = {k: classes[entry[k]] if entry[k] >= 0 else None for k in ("label", "teacher", "student")}
-            out.append({**entry, **named, "src": f"data:image/png;base64,{data}"})
+            out.append({"src": None, "svg": None, "text": None, **entry, **named, **seen})
     return out
+
+
+def _seen(entry: dict[str, Any], run: Path) -> dict[str, Any] | None:
+    if entry.get("file") is None:
+        return {"svg": charts.sparklines(f"test row {entry['row']}", entry["values"])} if "values" in entry else {}
+    file = run / entry["file"]
+    if run.resolve() not in file.resolve().parents or not file.is_file():
+        return None
+    return {"src": f"data:image/png;base64,{base64.b64encode(file.read_bytes()).decode()}"}

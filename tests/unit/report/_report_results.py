@@ -38,7 +38,7 @@ def results(classes: list[str] | None = None, seeds: int = 2) -> dict[str, Any]:
             {"level": "info", "text": "One fixed teacher and one fixed split of the data."},
         ],
         "data": {"source": "npz", "rows": {"train": 1200, "validation": 60, "test": 20 * num}, "labelled": 200,
-                 "shape": [8, 8, 1], "digest": "cd" * 32},
+                 "shape": [8, 8, 1], "sample": "image", "rate_hz": None, "target_shape": None, "digest": "cd" * 32},
         "models": {
             "teacher": {"name": "resnet", "params": 77754, "macs": 763520, "peak_activation_bytes": 12288, "file_bytes": 318464},
             "student": {"name": "ds-cnn", "params": 970, "macs": 14368, "peak_activation_bytes": 2560, "file_bytes": 6712},
