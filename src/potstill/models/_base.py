@@ -35,6 +35,8 @@ class ModelSpec(Spec, ABC):
     """How samples are brought to this model; its kind says which samples it reads."""
     weights: InputPath | None = None
     """Safetensors file to start from; names and shapes must match."""
+    backbone: InputPath | None = None
+    """Safetensors file of a model for other classes to start from: its last layer is left out, and drawn anew here."""
 
     @abstractmethod
     def build(self, io: ModelIO) -> nn.Module:

@@ -52,4 +52,6 @@ def new_model(spec: ModelSpec, io: ModelIO, stats: DataStats) -> NewModel:
     module = spec.build(spec.input.seen(io))
     if spec.weights is not None:
         load_weights(module, spec.weights, f"{spec.kind}.weights")
+    elif spec.backbone is not None:
+        load_weights(module, spec.backbone, f"{spec.kind}.backbone", but_the_head=True)
     return NewModel(*laid_out(spec, module, spec.input.preprocess(io)), spec, io)

@@ -59,7 +59,7 @@ def save_model(folder: Path, module: nn.Module, spec: ModelSpec, data_io: ModelI
     atomic.write_bytes(folder / WEIGHTS, data)
     card = {
         "schema": 2,
-        "model": spec.model_copy(update={"weights": None}).model_dump(mode="json"),
+        "model": spec.model_copy(update={"weights": None, "backbone": None}).model_dump(mode="json"),
         "io": asdict(data_io),
         "classes": classes,
         "sha256": digest_bytes(data),
@@ -90,13 +90,14 @@ def load_model(folder: Path) -> LoadedModel:
     return LoadedModel(module.eval(), preprocess.eval(), spec, io, list(card["classes"]))
 
 
-def load_weights(module: nn.Module, path: Path, where: str) -> None:
+def load_weights(module: nn.Module, path: Path, where: str, *, but_the_head: bool = False) -> None:
     """Load a safetensors file into a module; every name and shape must match.
 
     Args:
         module: changed in place.
         path: of the file.
         where: names it in errors.
+        but_the_head: leave the last layer that has parameters as it is: the file is of a model for other classes.
 
     Raises:
         StoreError: not a whole safetensors file, or values that are not finite.
@@ -108,6 +109,10 @@ def load_weights(module: nn.Module, path: Path, where: str) -> None:
         raise StoreError(f"{where}: must be a whole safetensors file; got {err}.") from err
     expected = module.state_dict()
     ignorable = {k for k in expected if k.endswith("num_batches_tracked")}
+    if but_the_head:
+        head = _head(module)
+        tensors = {k: v for k, v in tensors.items() if not k.startswith(head)}
+        ignorable |= {k for k in expected if k.startswith(head)}
     _check_names(tensors, expected, ignorable, where)
     for name, tensor in tensors.items():
         if name in expected and tensor.shape != expected[name].shape:
@@ -119,6 +124,15 @@ def load_weights(module: nn.Module, path: Path, where: str) -> None:
         if tensor.dtype.is_floating_point and not torch.isfinite(tensor).all():
             raise StoreError(f"{where}: values must be finite; {name} has NaN or Inf.")
     module.load_state_dict({**{k: expected[k] for k in ignorable}, **tensors})
+
+
+def _head(module: nn.Module) -> str:
+    """Return what the names of the last layer's tensors begin with."""
+    last = ""
+    for name, part in module.named_modules():
+        if any(True for _ in part.parameters(recurse=False)):
+            last = name
+    return f"{last}."
 
 
 def _check_names(tensors: Mapping[str, Tensor], expected: Mapping[str, Any], ignorable: set[str], where: str) -> None:
