@@ -16,6 +16,9 @@ class TrainSpec(Spec):
     """Passes over the training rows. Controls take the same number of optimiser steps."""
     batch_size: int = Field(default=128, ge=2)
     """Rows in one optimiser step, over all processes."""
+    sampling: Literal["uniform", "balanced"] = "uniform"
+    """uniform: every row once a pass; balanced: a pass of as many rows in which every class is as frequent, rows of rare classes
+    several times and those of common ones not always; rows without a label keep their share."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW (decoupled decay), or SGD with Nesterov momentum."""
     learning_rate: float = Field(default=2e-3, gt=0)

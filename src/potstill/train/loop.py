@@ -115,9 +115,8 @@ class Trainer:
         both = [*self.module.parameters(), *self.features.adapters.parameters()]
         self.parameters = [p for p in both if p.requires_grad]
         self.optimizer = build_optimizer(fit.training, both)
-        self.order = Order(
-            len(fit.train) if fit.rows is None else fit.rows, fit.training.batch_size, fit.seed, self.world.size
-        )
+        rows = len(fit.train) if fit.rows is None else fit.rows
+        self.order = Order(rows, fit.training.batch_size, fit.seed, self.world.size, self._labels_to_balance())
         self.ema = checkpoint.module_state(self.module) if fit.training.ema else None
         self.best: dict[str, Tensor] | None = None
         self.keep_best = fit.training.keep == "best" or fit.training.patience is not None
@@ -169,6 +168,16 @@ class Trainer:
         if self.features:
             facts["taps"] = self.features.facts()
         return facts
+
+    def _labels_to_balance(self) -> NDArray[Any] | None:
+        """Return the labels of the rows visited, hidden ones as -1, where every class is to be as frequent."""
+        if self.fit.training.sampling == "uniform":
+            return None
+        train = self.fit.train
+        labels = (
+            np.asarray(train.labels) if self.fit.reveal else np.where(np.asarray(train.labelled) != 0, train.labels, -1)
+        )
+        return labels if self.fit.rows is None else labels[self.fit.rows]
 
     def _sample(self) -> Tensor | None:
         """Return [2, *X] inputs for the dry run that finds the shapes of taps; None where no term has any."""
