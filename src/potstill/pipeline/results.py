@@ -14,12 +14,13 @@ from potstill.core import artifact
 from potstill.core.fingerprint import environment, package_versions
 from potstill.core.tensorfile import open_arrays
 from potstill.data.dataset import Dataset
+from potstill.pipeline._judged import forecasts, mean_scores, scores
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.execute import Outcome
 from potstill.pipeline.graph import ALONE, STUDENT, Graph, last_step
 from potstill.pipeline.shown import shown
 from potstill.tasks import Truth
-from potstill.verify.gain import accuracy_interval, gain
+from potstill.verify.gain import accuracy_interval, by_group, gain
 
 _CURVE_POINTS = 200
 _SAMPLES = 24
@@ -93,7 +94,7 @@ class Results:
                 "seed": recipe.seed,
                 **self._scores(student_outputs),
             },
-            "disagreements": self._disagreements(_logits(teacher_outputs, taught["output"]), student_outputs),
+            **self._looked_at(_logits(teacher_outputs, taught["output"]), student_outputs),
             "curves": self._curves(),
             "store": self._store("label") if "label" in self.graph.nodes else None,
             "features": [self._store(n.name) for n in self.graph.named("features/")],
@@ -110,24 +111,33 @@ class Results:
     def _arm_correct(self, arm: str) -> NDArray[Any]:
         return np.stack([self.correct(self.outputs(f"evaluate/{arm}/seed{s}")) for s in self.seeds])
 
+    def _independent(self, correct_SN: NDArray[Any]) -> NDArray[Any]:
+        """Return one value a group of rows where the test rows belong to groups: rows of one group are no independent ones."""
+        groups = self.dataset.splits["test"].groups
+        if groups is None:
+            return correct_SN
+        known, weights = self.truth.labels_N >= 0, self.truth.weights_N
+        return by_group(correct_SN, groups[known], None if weights is None else weights[known])
+
     def _arm(self, arm: str, correct_SN: NDArray[Any]) -> dict[str, Any]:
         facts = [self.facts(last_step(self.graph, arm, s)) for s in self.seeds]
-        scores = [self._metrics(self.outputs(f"evaluate/{arm}/seed{s}")) for s in self.seeds]
+        runs = [self.outputs(f"evaluate/{arm}/seed{s}") for s in self.seeds]
         return {
             "name": arm,
             "control": arm != STUDENT,
-            "accuracy": _interval(correct_SN),
+            "accuracy": self._interval(correct_SN),
             "per_seed": [float(v) for v in correct_SN.mean(axis=1)],
-            "macro_f1": float(np.mean([s["macro_f1"] for s in scores])),
+            **mean_scores(self.recipe.task, runs, self.truth),
             "seeds": self.seeds,
             "steps": facts[0]["steps"],
             "taps": facts[0].get("taps", {}),
             "seconds": round(sum(f["seconds"] for f in facts), 3),
-            "per_class": scores[0]["per_class"],
         }
 
     def _gain(self, control: str, arms: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        found = {"control": control, **gain(arms[STUDENT], arms[control]).as_dict()}
+        rows = "test rows" if self.dataset.splits["test"].groups is None else "groups of test rows"
+        student, other = (self._independent(arms[name]) for name in (STUDENT, control))
+        found = {"control": control, **gain(student, other, rows).as_dict()}
         if control == ALONE and len(self._kept_alone()) == len(self.seeds):  # the same weights: nothing was compared
             found |= {"low": 0.0, "high": 0.0, "verdict": "no gain", "more_seeds": None, "detail": "the student is this "
                       "control, chosen on the validation rows: 0 by construction"}  # fmt: skip
@@ -142,7 +152,7 @@ class Results:
             store = self.facts(f"label/{number}") if f"label/{number}" in self.graph.nodes else None
             out.append({
                 "name": "assistant" if len(nodes) == 1 else f"assistant {number}", "step": int(number),
-                "accuracy": _interval(self.correct(self.outputs(f"evaluate/assistant/{number}"))[None]),
+                "accuracy": self._interval(self.correct(self.outputs(f"evaluate/assistant/{number}"))[None]),
                 "steps": facts["steps"], "seconds": facts["seconds"], "store": store,
                 "model": _model(facts.get("profile"), facts, facts["model"]),
             })  # fmt: skip
@@ -164,19 +174,21 @@ class Results:
         """Return the seeds whose control was kept as the student."""
         return [entry["seed"] for entry in self._auto() or () if entry["choice"]["chosen"] == "control"]
 
-    def _metrics(self, outputs: NDArray[Any]) -> dict[str, Any]:
-        return self.recipe.task.metrics(outputs, self.truth)
-
     def _scores(self, outputs: NDArray[Any]) -> dict[str, Any]:
-        found = self._metrics(outputs)
         return {
-            "accuracy": {**_interval(self.correct(outputs)[None]), "source": "measured", "unit": "share"},
-            "macro_f1": found["macro_f1"],
-            "nll": found["nll"],
-            "per_class": found["per_class"],
-            "confusion": found["confusion"],
-            "calibration": {"ece": found["ece"], "bins": found["calibration"]},
+            "accuracy": {**self._interval(self.correct(outputs)[None]), "source": "measured"},
+            **scores(self.recipe.task, outputs, self.truth),
         }
+
+    def _interval(self, correct_SN: NDArray[Any]) -> dict[str, Any]:
+        value, low, high = accuracy_interval(self._independent(correct_SN))
+        return {"value": value, "low": low, "high": high, "unit": self.recipe.task.unit}
+
+    def _looked_at(self, teacher: NDArray[Any], student: NDArray[Any]) -> dict[str, Any]:
+        """Return the test rows that the report shows."""
+        if self.recipe.task.output == "values":
+            return {"disagreements": [], "forecasts": forecasts(self.dataset, self.truth, teacher, student)}
+        return {"disagreements": self._disagreements(teacher, student)}
 
     def _notes(self, taught: dict[str, Any]) -> list[dict[str, str]]:
         notes = []
@@ -234,7 +246,7 @@ class Results:
             "bytes": verified["bytes"],
             "sha256": files[exported["file"]]["sha256"],
             "parity": exported["parity"],
-            "accuracy": {**_interval(correct[None]), "source": "measured"},
+            "accuracy": {**self._interval(correct[None]), "source": "measured"},
             "accuracy_drop": float(student_correct.mean() - correct.mean()),
             "latency_ms": {**latency["student"], "threads": self.recipe.verify.threads, "batch": 1, "source": "measured"},
             "teacher_latency_ms": None if "teacher" not in latency else {
@@ -290,11 +302,6 @@ def _model(profile: dict[str, Any] | None, facts: dict[str, Any], kind: str) -> 
         **({k: profile[k] for k in keys} if profile else dict.fromkeys(keys)),
         "file_bytes": facts.get("file_bytes"),
     }
-
-
-def _interval(correct_SN: NDArray[Any]) -> dict[str, float]:
-    value, low, high = accuracy_interval(correct_SN)
-    return {"value": value, "low": low, "high": high}
 
 
 def _softmax(logits_NK: NDArray[Any]) -> NDArray[Any]:

@@ -25,6 +25,10 @@ def kind_faults(recipe: Recipe) -> list[tuple[Where, str]]:
                         "Leave it out"))  # fmt: skip
     if recipe.teacher.reads() != given:
         out.append((("teacher",), _own(recipe.teacher.kind, recipe.teacher.reads(), given)))
+    for i, control in enumerate(recipe.controls):
+        if task.output != "classes" and control != "hard-label":
+            out.append((("controls", i), f"{control!r} is of classes, and a task of kind {task.kind!r} asks for {task.output}. "
+                        "Use hard-label: training on the truth alone"))  # fmt: skip
     if task.output != "tokens":
         out += _model_faults(("student",), recipe.student, task.output, given)
         model = getattr(recipe.teacher, "model", None)

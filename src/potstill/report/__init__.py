@@ -51,14 +51,14 @@ def _table(results: dict[str, Any], columns: dict[str, str]) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from potstill.report._say import STYLES, rows
+    from potstill.report._say import STYLES, metric, rows
 
     table = Table(
         box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), title=escape(results["name"]),
         title_justify="left",
     )  # fmt: skip
     table.add_column("", no_wrap=True)
-    for column in ("accuracy, 95 %", *columns.values(), "gain over it"):
+    for column in (f"{metric(results)}, 95 %", *columns.values(), "gain over it"):
         table.add_column(column, justify="right", no_wrap=bool(columns))  # where nothing fits, better wrapped than cut
     table.add_column("verdict", no_wrap=True)
     for row in rows(results):

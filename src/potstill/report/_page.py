@@ -15,6 +15,7 @@ from potstill.core.units import human_bytes, human_count, human_seconds
 from potstill.report import _auto as auto
 from potstill.report import _charts as charts
 from potstill.report import _say as say
+from potstill.report import _series as drawn
 
 _HERE = Path(__file__).parent
 _MANY_CLASSES = 30
@@ -58,6 +59,9 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         and max((results.get("data") or {}).get("shape", [0])[:2]) <= _SMALL_PIXELS,
         noun=FORMS[_kind(results)].noun,
         kind=_kind(results),
+        metric=say.metric(results),
+        forecasts=[drawn.forecast(f) for f in results.get("forecasts") or []] if samples else [],
+        by_step=drawn.by_step(results),
         notes=[n["text"] for n in notes if n["level"] == "caution"],
         small_notes=[n["text"] for n in notes if n["level"] != "caution"],
         many_classes=_MANY_CLASSES,
@@ -73,6 +77,8 @@ def card(results: dict[str, Any]) -> str:
         rows=say.rows(results),
         student=(results.get("models") or {}).get("student") or {},
         artifacts=results.get("artifacts") or [],
+        metric=say.metric(results),
+        noun=FORMS[_kind(results)].noun,
     )
     return text
 
@@ -87,7 +93,7 @@ def _template(name: str) -> Any:
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     env.filters |= {
-        "percent": say.percent, "interval": say.with_interval, "bytes": human_bytes, "count": human_count,
+        "percent": say.percent, "score": say.score, "interval": say.with_interval, "bytes": human_bytes, "count": human_count,
         "seconds": human_seconds, "ms": say.milliseconds, "number": say.number, "moment": say.moment,
         "typeset": say.typeset, "plain": _plain, "svg": Markup,
     }  # fmt: skip
@@ -116,8 +122,8 @@ def _tiles(results: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     tiles = []
     if arm:
         theirs = (results.get("teacher") or {}).get("accuracy")
-        remark = f"teacher {say.percent(theirs['value'])}" if theirs else ""
-        tiles.append(("accuracy", say.percent(arm["accuracy"]["value"]), remark, ""))
+        remark = f"teacher {say.score(theirs)}" if theirs else ""
+        tiles.append((say.metric(results), say.score(arm["accuracy"]), remark, ""))
     if gain:
         name, kind = f"gain over {gain['control']}", gain["verdict"].replace(" ", "-")
         tiles.append((name, f"{say.typeset(say.signed(gain['points']))} points", gain["verdict"], f"pill {kind}"))
@@ -145,18 +151,25 @@ def _gain_chart(results: dict[str, Any]) -> str:
 
 
 def _spread_chart(results: dict[str, Any]) -> str:
-    """Return the accuracy of each arm and of the teacher, seed by seed."""
+    """Return the headline of each arm and of the teacher, seed by seed."""
     rows = []
     theirs = (results.get("teacher") or {}).get("accuracy")
     if theirs:
-        rows.append(charts.Interval("teacher", theirs["value"], theirs["low"], theirs["high"], [], charts.TEACHER))
-    for assistant in results.get("assistants") or []:
-        found = assistant["accuracy"]
-        rows.append(charts.Interval(assistant["name"], found["value"], found["low"], found["high"], [], charts.TEACHER))
+        rows.append(_spread("teacher", theirs, [], charts.TEACHER))
+    rows += [_spread(a["name"], a["accuracy"], [], charts.TEACHER) for a in results.get("assistants") or []]
     for arm, colour in zip(results.get("arms") or [], cycle(charts.SERIES), strict=False):
-        found = arm["accuracy"]
-        rows.append(charts.Interval(arm["name"], found["value"], found["low"], found["high"], arm["per_seed"], colour))
-    return charts.intervals("Test accuracy of teacher, student and controls", rows, "test accuracy", percent=True)
+        rows.append(_spread(arm["name"], arm["accuracy"], arm["per_seed"], colour))
+    name = say.metric(results)
+    title = f"Test {name} of teacher, student and controls"
+    return charts.intervals(title, rows, f"test {name}", percent=name == "accuracy")
+
+
+def _spread(name: str, found: dict[str, Any], seeds: Sequence[float], colour: str) -> charts.Interval:
+    if say.is_error(found):
+        return charts.Interval(
+            name, 1 - found["value"], 1 - found["high"], 1 - found["low"], [1 - s for s in seeds], colour
+        )
+    return charts.Interval(name, found["value"], found["low"], found["high"], seeds, colour)
 
 
 def _taps(results: dict[str, Any]) -> str:
@@ -192,7 +205,8 @@ def _curves(results: dict[str, Any]) -> list[tuple[str, str]]:
     unless its weight changes; nor has a temperature that never does."""
     log, names = _student_log(results)
     rows = ((results.get("data") or {}).get("rows") or {}).get("validation")
-    out = [(f"Validation accuracy, {rows:,} rows" if rows else "Validation accuracy", _validation_chart(results))]
+    heading = f"Validation {say.metric(results)}"
+    out = [(f"{heading}, {rows:,} rows" if rows else heading, _validation_chart(results))]
     place = "weights" if _taps(results) else "logits"
     of_one = f"student, seed {next(iter((results.get('curves') or {}).get('student') or {}), '')}"
     for field, heading in (("loss", "Loss of each term"), ("weight", "Weight of each term"),
@@ -217,14 +231,19 @@ def _far_apart(series: Sequence[charts.Line]) -> bool:
 
 def _validation_chart(results: dict[str, Any]) -> str:
     lines: list[charts.Line] = []
+    error = say.metric(results) == "MSE"
     for (arm, seeds), colour in zip((results.get("curves") or {}).items(), cycle(charts.SERIES), strict=False):
         points = [
-            [(float(r["epoch"]), float(r["validation"])) for r in log if r.get("validation") is not None]
+            [
+                (float(r["epoch"]), 1 - r["validation"] if error else float(r["validation"]))
+                for r in log
+                if r.get("validation") is not None
+            ]
             for log in seeds.values()
         ]
         lines.append(charts.Line(arm, _mean(points), colour))
         lines += [charts.Line(arm, p, colour, thin=True) for p in points if len(points) > 1]
-    return charts.lines("validation accuracy", lines, percent=True, settled=True)
+    return charts.lines(f"validation {say.metric(results)}", lines, percent=not error, settled=True)
 
 
 def _student_log(results: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:

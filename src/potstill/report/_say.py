@@ -17,11 +17,31 @@ def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{value * 100:.{digits}f} %"
 
 
-def with_interval(figure: dict[str, Any] | None) -> str:
-    """Return such as "93.1 % [91.0, 94.9]", "–" for None."""
+def score(figure: dict[str, Any] | None) -> str:
+    """Return a headline's value: such as "93.1 %", of an error "0.371"; "–" for None."""
     if not figure:
         return "–"
+    return f"{1 - figure['value']:.3f}" if is_error(figure) else percent(figure["value"])
+
+
+def with_interval(figure: dict[str, Any] | None) -> str:
+    """Return such as "93.1 % [91.0, 94.9]", of an error "0.371 [0.352, 0.390]"; "–" for None."""
+    if not figure:
+        return "–"
+    if is_error(figure):
+        return f"{score(figure)} [{1 - figure['high']:.3f}, {1 - figure['low']:.3f}]"
     return f"{percent(figure['value'])} [{figure['low'] * 100:.1f}, {figure['high'] * 100:.1f}]"
+
+
+def is_error(figure: dict[str, Any] | None) -> bool:
+    """Return whether a headline is shown as an error: it is 1 minus one."""
+    return (figure or {}).get("unit") == "error"
+
+
+def metric(results: dict[str, Any]) -> str:
+    """Return what the headline is called: "accuracy", or "MSE"."""
+    arms = results.get("arms") or [results.get("teacher") or {}]
+    return "MSE" if is_error(arms[0].get("accuracy")) else "accuracy"
 
 
 def signed(points: float) -> str:
@@ -138,7 +158,7 @@ def _in_words(results: dict[str, Any], gain: dict[str, Any]) -> str:
     else:
         over = f"the control {gain['control']}"
     between = f"(95 % interval {signed(gain['low'])} to {signed(gain['high'])})"
-    size = f"{abs(gain['points']):.1f} points"
+    size = f"{abs(gain['points']):.1f} points{' (0.01 of MSE each)' if metric(results) == 'MSE' else ''}"
     text = {
         "gain": f"Distilling gained {size} over {over} {between}.",
         "loss": f"Distilling lost {size} against {over} {between}.",

@@ -12,9 +12,9 @@ from potstill.core.atomic import write_json
 from potstill.data.augment import AugmentSpec
 from potstill.data.dataset import Dataset
 from potstill.models import ModelIO, ModelSpec
-from potstill.objectives.hard_label import HardLabelSpec
 from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext
+from potstill.stages._controls import supervised as on_truth
 from potstill.stages._parts import data_io, labelled_rows
 from potstill.tasks import TaskSpec
 
@@ -22,7 +22,7 @@ from potstill.tasks import TaskSpec
 def supervised(
     context: StageContext, dataset: Dataset, task: TaskSpec, augment: Sequence[AugmentSpec], augment_seed: int
 ) -> Callable[[ModelSpec, TrainSpec, Path, int, str], None]:
-    """Return the function (model, training, folder, seed, labels) that trains on hard labels and saves the model."""
+    """Return the function (model, training, folder, seed, labels) that trains on the truth alone and saves the model."""
     import torch
 
     from potstill.models.tools.build import new_model
@@ -54,7 +54,7 @@ def supervised(
                 validation=validation,
                 classes=dataset.classes,
                 rows=rows,
-                objectives=[HardLabelSpec()],
+                objectives=[on_truth(task.output)],
                 training=training,
                 augment=augment,
                 num_steps=training.epochs * steps_per_epoch,

@@ -219,7 +219,7 @@ class DistillStep(StepSpec):
             model = getattr(job.teacher, "model", None)
             same = None if model is None else bool(model.kind == job.student.kind)
             return AutoDistillStage(**common, num_views=job.labels.views, same_family=same)
-        objectives = self.terms() if job.control is None else objectives_of(job.control)
+        objectives = self.terms() if job.control is None else objectives_of(job.control, job.task.output)
         reads_teacher, reads_taps = _reads_teacher(objectives), _reads_taps(objectives)
         stored = reads_taps and job.features.mode == "stored"
         live = job.labels if reads_teacher and job.labels.mode == "live" else None
@@ -262,6 +262,9 @@ class DistillStep(StepSpec):
 
 def _auto_faults(job: StepJob) -> list[str]:
     found = []
+    if job.task.output != "classes":
+        found.append(f"auto chooses among losses on classes, and a task of kind {job.task.kind!r} asks for {job.task.output}. "
+                     "State objectives")  # fmt: skip
     if "hard-label" not in job.controls:
         found.append("auto keeps the student only where it beats the control hard-label, which is not trained. Add "
                      "hard-label to controls")  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from potstill.core.spec import Registry, Spec
 
 if TYPE_CHECKING:
     from potstill.data.dataset import Dataset, Split
+
+
+Unit = Literal["share", "error"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class TaskSpec(Spec, ABC):
 
     headline: ClassVar[str]
     """Name of the metric that the verdict compares, larger is better, at most 1."""
+    unit: ClassVar[Unit] = "share"
+    """How the headline is shown: a share as such as 93 %; an error, which is 1 minus the headline, as a number."""
     output: ClassVar[TaskOutput]
     """What a model of this task gives; an objective that does not teach it is refused."""
     reads: ClassVar[tuple[SampleKind, ...]]

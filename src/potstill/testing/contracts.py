@@ -32,6 +32,7 @@ from potstill.testing.schedule import check_schedule
 from potstill.testing.stage import check_stage, check_step
 from potstill.testing.task import check_task
 from potstill.testing.teacher import check_teacher
+from potstill.testing.truth import check_truth_objective
 
 
 def _check_objective(spec: ObjectiveSpec) -> None:
@@ -40,6 +41,8 @@ def _check_objective(spec: ObjectiveSpec) -> None:
         check_feature_objective(spec)
     elif "classes" in spec.teaches:
         check_objective(spec)
+    elif "values" in spec.teaches and spec.needs().teacher == "nothing":
+        check_truth_objective(spec)
     else:
         (check_token_objective if "tokens" in spec.teaches else check_value_objective)(spec)
 

@@ -29,12 +29,18 @@ def check_data_source(spec: DataSpec) -> None:
     source = spec.open()
     claims.that("train" in source.splits, "must have a split 'train'", splits=sorted(source.splits))
     claims.that(set(source.splits) <= set(SPLITS), f"must name its splits as {SPLITS}", splits=sorted(source.splits))
-    shape = source.shape
-    claims.that(np.shape(shape) == (3,) and min(shape) >= 1 and shape[2] <= 4, "shape must be (H, W, C)", shape=shape)
+    shape, form = source.shape, FORMS[source.kind]
+    claims.that(
+        spec.gives() == source.kind, "gives() must say what the source is of", gives=spec.gives(), kind=source.kind
+    )
+    fits = len(shape) == form.ndim and min(shape) >= 1 and (source.kind != "image" or shape[2] <= 4)
+    claims.that(fits, f"shape must be {form.shape}", shape=shape)
     if source.classes is not None:
         distinct = len({str(c) for c in source.classes}) == len(source.classes)
         claims.that(
-            distinct and len(source.classes) >= 2, "classes must be distinct names, two or more", classes=source.classes
+            distinct and len(source.classes) >= (2 if source.target_shape is None else 1),
+            "classes must be distinct names, two or more",
+            classes=source.classes,
         )
     for name in source.splits:
         _check_split(claims, spec, source, name)

@@ -23,10 +23,12 @@ from pydantic.fields import FieldInfo
 from potstill.core.spec import Spec
 from potstill.data.arrays import ArraysSpec, arrays
 from potstill.data.callable import CallableSpec
+from potstill.data.forecast import ForecastSpec
 from potstill.data.idx import IdxSpec
 from potstill.data.image_folder import ImageFolderSpec
 from potstill.data.npz import NpzSpec
 from potstill.data.parquet import ParquetSpec
+from potstill.data.series import SeriesSpec
 from potstill.models import ImageInput
 from potstill.models.ds_cnn import DsCnnSpec
 from potstill.models.object import ObjectModelSpec, object_model
@@ -242,3 +244,21 @@ def _zoo_teacher(folder: Path) -> ZooTeacherSpec:
     model = DsCnnSpec(width=4, depth=2)
     save_file(model.build(tiny.IO).state_dict(), folder / "teacher.safetensors")
     return ZooTeacherSpec(model=DsCnnSpec(width=4, depth=2, weights=folder / "teacher.safetensors"))
+
+
+@maker(SeriesSpec)
+def _series(folder: Path) -> SeriesSpec:
+    windows = tiny.samples("series", 120)
+    lines = ["label,person," + ",".join(f"t{i}" for i in range(windows[0].size))]
+    lines += [f"{'ab'[i % 2]},p{i // 8},{','.join(map(str, w.ravel()))}" for i, w in enumerate(windows)]
+    (folder / "windows.csv").write_text("\n".join(lines) + "\n")
+    return SeriesSpec(
+        path=folder / "windows.csv", values="t*", variables=windows.shape[2], label="label", group="person"
+    )
+
+
+@maker(ForecastSpec)
+def _forecast(folder: Path) -> ForecastSpec:
+    values = np.cumsum(tiny.samples("series", 4).reshape(-1, 2), axis=0)
+    (folder / "long.csv").write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b in values))
+    return ForecastSpec(path=folder / "long.csv", lookback=8, horizon=4)

@@ -1,4 +1,4 @@
-"""What distilling gave, with an interval that joins seeds and test samples. Shapes: S seeds, N test rows."""
+"""What distilling gave, with an interval that joins seeds and test samples. Shapes: S seeds, N test rows, G groups of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from potstill.tasks._stats import wilson
@@ -86,12 +87,13 @@ def _parts(values_SN: NDArray[Any]) -> _Parts:
     return _Parts(seed, row, min(v_rest, v_means * num_seeds) / num_rows, num_seeds, num_rows)
 
 
-def gain(student_SN: NDArray[Any], control_SN: NDArray[Any]) -> Gain:
+def gain(student_SN: NDArray[Any], control_SN: NDArray[Any], rows: str = "test rows") -> Gain:
     """Compare two arms trained with the same seeds and tested on the same rows.
 
     Args:
         student_SN: [S, N] each row's share of the headline metric (0 or 1 for accuracy).
         control_SN: likewise, row s of the same seed.
+        rows: what N counts, for words: test rows, or groups of them.
 
     Returns:
         The mean difference in points with a 95 % interval, and what may be said: "gain" or "loss" if the interval lies
@@ -117,8 +119,8 @@ def gain(student_SN: NDArray[Any], control_SN: NDArray[Any]) -> Gain:
     verdict = _verdict(points, half)
     low, high = points - half, points + half
     if verdict != "unresolved":
-        return Gain(points, low, high, verdict, per_seed, None, f"{num_seeds} seeds, {num_rows} test rows")
-    return Gain(points, low, high, verdict, per_seed, *_how_to_settle(points, parts))
+        return Gain(points, low, high, verdict, per_seed, None, f"{num_seeds} seeds, {num_rows} {rows}")
+    return Gain(points, low, high, verdict, per_seed, *_how_to_settle(points, parts, rows))
 
 
 def _all_alike(num_seeds: int, num_rows: int) -> Gain:
@@ -136,7 +138,7 @@ def _verdict(points: float, half: float) -> Verdict:
     return "gain" if low > 0 else "loss" if high < 0 else "unresolved"
 
 
-def _how_to_settle(points: float, parts: _Parts) -> tuple[int | None, str]:
+def _how_to_settle(points: float, parts: _Parts, what: str) -> tuple[int | None, str]:
     for num_seeds in range(parts.num_seeds + 1, _MAX_SEEDS + 1):
         if _verdict(points, parts.half(num_seeds)) != "unresolved":
             more = num_seeds - parts.num_seeds
@@ -147,17 +149,42 @@ def _how_to_settle(points: float, parts: _Parts) -> tuple[int | None, str]:
         return None, f"the seeds differ too much: even {_MAX_SEEDS:,} would not settle it"
     return (
         None,
-        f"more seeds alone would not settle it: about {rows:,} test rows would be needed, not {parts.num_rows:,}",
+        f"more seeds alone would not settle it: about {rows:,} {what} would be needed, not {parts.num_rows:,}",
     )
 
 
 def accuracy_interval(correct_SN: NDArray[Any]) -> tuple[float, float, float]:
-    """Return (mean, low, high) of a metric in [0, 1]: Wilson's interval for one seed, or where every row is right or
-    every row wrong; else seeds and rows joined."""
+    """Return (mean, low, high) of a metric of at most 1: of rows that are right or wrong, Wilson's interval for one seed, or
+    where every row is right or every row wrong; else seeds and rows joined, within [0, 1] where no row's share is below 0."""
     num_seeds, num_rows = correct_SN.shape
     mean = float(correct_SN.mean())
-    if num_seeds == 1 or mean in (0.0, 1.0):
+    if (num_seeds == 1 or mean in (0.0, 1.0)) and ((correct_SN == 0) | (correct_SN == 1)).all():
         low, high = wilson(mean * num_rows, num_rows)
         return mean, low, high
     half = _parts(correct_SN).half(num_seeds)
-    return mean, max(0.0, mean - half), min(1.0, mean + half)
+    low = mean - half
+    return mean, max(0.0, low) if (correct_SN >= 0).all() else low, min(1.0, mean + half)
+
+
+def by_group(values_SN: NDArray[Any], groups_N: NDArray[Any], weights_N: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Return [S, G], one value a group of rows: rows of one patient, or windows that overlap, are alike, and an interval that
+    takes each for an independent one is too narrow.
+
+    A group's value is its part of the mean, linearised for groups of different sizes, so that the mean over groups is that
+    over rows (the ratio estimator of a cluster sample; Cochran 1977, Sampling Techniques, section 9A.1).
+
+    Args:
+        values_SN: each row's share of a metric; where rows have weights, times weight over mean weight.
+        groups_N: whose rows they are.
+        weights_N: of rows; None weighs them alike.
+    """
+    names, index = np.unique(groups_N, return_inverse=True)
+    num_rows = values_SN.shape[1]
+    weights = np.ones(num_rows) if weights_N is None else np.asarray(weights_N, np.float64)
+    sizes = np.bincount(index, weights, minlength=len(names)) / weights.sum()
+    out = np.empty((len(values_SN), len(names)))
+    for s, values_N in enumerate(values_SN):
+        mean = values_N.mean()
+        sums = np.bincount(index, values_N, minlength=len(names)) / num_rows
+        out[s] = mean + len(names) * (sums - mean * sizes)
+    return out

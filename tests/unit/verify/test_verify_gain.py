@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from potstill.verify.gain import _MAX_SEEDS, MARGIN, _parts, _verdict, accuracy_interval, gain
+from potstill.tasks._stats import wilson
+from potstill.verify.gain import _MAX_SEEDS, MARGIN, _parts, _verdict, accuracy_interval, by_group, gain
 
 
 def two_way(values_SN: np.ndarray) -> tuple[float, float]:
@@ -215,3 +216,38 @@ def test_accuracy_where_all_rows_are_alike_keeps_a_width(value: float) -> None:
     one = accuracy_interval(np.full((1, 50), value))
     assert accuracy_interval(np.full((3, 50), value)) == pytest.approx(one)
     assert one[2] - one[1] > 0.05
+
+
+def test_rows_of_a_group_count_as_one() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(12), rng.integers(5, 40, 12))
+    values = rng.normal(size=(3, len(groups)))
+    weights = rng.uniform(0.5, 3, len(groups))
+    weighted = values * weights / weights.mean()
+    found = by_group(weighted, groups, weights)
+    assert found.shape == (3, 12)
+    np.testing.assert_allclose(found.mean(axis=1), np.average(values, axis=1, weights=weights))
+    even, plain = np.repeat(np.arange(20), 10), rng.normal(size=(3, 200))
+    np.testing.assert_allclose(by_group(plain, even), plain.reshape(3, 20, 10).mean(axis=2))
+    # All rows alike: no group differs, whatever its size.
+    np.testing.assert_allclose(by_group(np.full((1, len(groups)), 0.7), groups), 0.7)
+
+
+def test_copies_of_rows_within_groups_do_not_narrow_the_interval() -> None:
+    rng = np.random.default_rng(1)
+    singles = rng.normal(size=40) + 0.1 * rng.normal(size=(3, 40))
+    copied, groups = np.repeat(singles, 25, axis=1), np.repeat(np.arange(40), 25)
+    zero = np.zeros_like(copied)
+    one = gain(singles, zero[:, :40])
+    grouped = gain(by_group(copied, groups), by_group(zero, groups), "groups of test rows")
+    assert (grouped.low, grouped.high) == pytest.approx((one.low, one.high))
+    naive = gain(copied, zero)
+    assert naive.high - naive.low < 0.6 * (grouped.high - grouped.low)
+
+
+def test_an_interval_of_errors_may_lie_below_zero_and_is_no_binomial() -> None:
+    values = np.random.default_rng(2).normal(-1, 0.5, size=(1, 400))
+    mean, low, high = accuracy_interval(values)
+    assert low < mean < high < 0 and high - low == pytest.approx(2 * 1.96 * 0.5 / 20, rel=0.15)
+    hits = (np.random.default_rng(3).random((1, 50)) < 0.9).astype(float)
+    assert accuracy_interval(hits)[1:] == pytest.approx(wilson(hits.sum(), 50))

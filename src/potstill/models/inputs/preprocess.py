@@ -78,3 +78,30 @@ class Normalise(nn.Module):
     def forward(self, x_BX: Tensor) -> Tensor:
         """Return the same shape, normalised."""
         return (x_BX - self.mean) / self.std
+
+
+class NormaliseWindow(nn.Module):
+    """(x - mean) / std per variable of a series, some of them by mean and standard deviation of their own window.
+
+    Args:
+        mean: one number a variable.
+        std: likewise; a tenth of it is added, in squares, to the standard deviation of a window.
+        own: which variables go by their own window.
+    """
+
+    mean: Tensor
+    std: Tensor
+    own: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], own: Sequence[bool]) -> None:
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std), ("own", own)):
+            wide = torch.tensor([float(v) for v in values], dtype=torch.float32).view(1, -1, 1)
+            self.register_buffer(name, wide, persistent=False)
+
+    def forward(self, x_BVT: Tensor) -> Tensor:
+        """Return the same shape, normalised."""
+        middle = x_BVT.mean(dim=2, keepdim=True)
+        spread = ((x_BVT - middle).square().mean(dim=2, keepdim=True) + 0.01 * self.std.square()).sqrt()
+        of_window, of_data = (x_BVT - middle) / spread, (x_BVT - self.mean) / self.std
+        return self.own * of_window + (1 - self.own) * of_data

@@ -16,13 +16,17 @@ _STD_FLOOR = 1e-6
 
 
 class SeriesInput(InputSpec):
-    """How series are brought to a model: (x - mean) / std of each variable."""
+    """How series are brought to a model: (x - mean) / std of each variable, of the training split or of the window."""
 
     kind: Literal["series"] = "series"
     mean: tuple[float, ...] | None = None
     """Per variable, subtracted; None takes the training split's own mean."""
     std: tuple[float, ...] | None = None
     """Per variable, divided by; None takes the training split's own standard deviation."""
+    by_window: tuple[int, ...] | Literal["all"] = ()
+    """Variables, by their number from 0, from which each window's own mean is taken instead, and which its own standard
+    deviation divides: level and size, of another sensor or another person, are lost. A tenth of `std` is added under the root,
+    so that a window at rest does not become noise; a variable that is constant in its window would become 0."""
 
     def resolved(self, io: ModelIO, stats: DataStats) -> SeriesInput:
         self.must_read(io, "input")
@@ -31,12 +35,18 @@ class SeriesInput(InputSpec):
         for name, value in (("mean", mean), ("std", std)):
             if len(value) != io.channels:
                 raise ShapeError(f"input.{name}: must have one number a variable, {io.channels}; got {list(value)}.")
-        return self.model_copy(update={"mean": tuple(mean), "std": std})
+        own = tuple(range(io.channels)) if self.by_window == "all" else self.by_window
+        if len(set(own)) != len(own) or not all(0 <= v < io.channels for v in own):
+            raise ShapeError(f"input.by_window: must be variables in 0..{io.channels - 1}, each once; got {list(own)}.")
+        return self.model_copy(update={"mean": tuple(mean), "std": std, "by_window": own})
 
     def preprocess(self, io: ModelIO) -> Preprocess:
-        from potstill.models.inputs.preprocess import Normalise, Preprocess
+        from potstill.models.inputs.preprocess import Normalise, NormaliseWindow, Preprocess
 
-        return Preprocess(Normalise(self.mean or (), self.std or (), 3))
+        mean, std = self.mean or (), self.std or ()
+        if not self.by_window:
+            return Preprocess(Normalise(mean, std, 3))
+        return Preprocess(NormaliseWindow(mean, std, [v in self.by_window for v in range(len(mean))]))
 
     def seen(self, io: ModelIO) -> ModelIO:
         return io

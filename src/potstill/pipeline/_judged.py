@@ -1,0 +1,70 @@
+"""What results say of outputs, by what the task gives, and the test rows that people look at. Shapes: N rows, K classes, H horizon,
+V variables, T steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.data.dataset import Dataset
+from potstill.tasks import TaskSpec, Truth
+
+_FORECASTS = (0.0, 0.25, 0.5, 0.75, 0.9, 0.99)
+"""Quantiles of the student's error, of the rows whose forecasts are drawn."""
+
+
+def scores(task: TaskSpec, outputs_NX: NDArray[Any], truth: Truth) -> dict[str, Any]:
+    """Return what the report shows of outputs beside the headline."""
+    found = task.metrics(outputs_NX, truth)
+    if task.output != "classes":
+        return {k: v for k, v in found.items() if k != task.headline}
+    return {
+        "macro_f1": found["macro_f1"],
+        "nll": found["nll"],
+        "per_class": found["per_class"],
+        "confusion": found["confusion"],
+        "calibration": {"ece": found["ece"], "bins": found["calibration"]},
+    }
+
+
+def mean_scores(task: TaskSpec, runs: list[NDArray[Any]], truth: Truth) -> dict[str, Any]:
+    """Return the means over seeds that an arm has beside its headline, and figures by class of the first seed."""
+    found = [task.metrics(outputs, truth) for outputs in runs]
+    names = [n for n in ("macro_f1", "balanced_accuracy", "mse", "mae") if n in found[0]]
+    out: dict[str, Any] = {n: float(np.mean([f[n] for f in found])) for n in names}
+    if "per_class" in found[0]:
+        out["per_class"] = found[0]["per_class"]
+    return out
+
+
+def forecasts(
+    dataset: Dataset, truth: Truth, teacher_NHV: NDArray[Any], student_NHV: NDArray[Any]
+) -> list[dict[str, Any]]:
+    """Return rows of small to large errors of the student, one variable each, with what came before where that was seen."""
+    targets = truth.targets_NHV
+    if targets is None:
+        return []
+    error = np.square(student_NHV - targets).mean(axis=(1, 2))
+    order = np.argsort(error, kind="stable")
+    samples, num = dataset.splits["test"].samples, targets.shape[2]
+    out = []
+    for i, quantile in enumerate(_FORECASTS):
+        row, v = int(order[round(quantile * (len(order) - 1))]), (num - 1 - i) % num
+        past = samples[row, -2 * targets.shape[1] :, v] if samples.shape[2] == num else np.empty(0)
+        lines = {
+            "past": past,
+            "truth": targets[row, :, v],
+            "teacher": teacher_NHV[row, :, v],
+            "student": student_NHV[row, :, v],
+        }
+        out.append({
+            "row": row, "variable": truth.classes[v], "quantile": quantile, "error": float(error[row]),
+            **{name: _rounded(values) for name, values in lines.items()},
+        })  # fmt: skip
+    return out
+
+
+def _rounded(values: NDArray[Any]) -> list[float]:
+    return [float(f"{v:.4g}") for v in np.asarray(values, np.float64)]
