@@ -46,7 +46,8 @@ def input_shape(kind: SampleKind, stored: tuple[int, ...]) -> tuple[int, ...]:
     return (stored[-1], *stored[:-1]) if kind in ("image", "series") else stored
 
 
-def _no_texts() -> Iterator[str]:
+def no_texts() -> Iterator[str]:
+    """Return no texts: what data of other kinds has."""
     return iter(())
 
 
@@ -57,5 +58,5 @@ class DataStats:
     mean: tuple[float, ...]
     """Per channel of pixels in [0, 1], per variable of series; () for audio and text."""
     std: tuple[float, ...]
-    texts: Callable[[], Iterator[str]] = _no_texts
+    texts: Callable[[], Iterator[str]] = no_texts
     """Every training text in order, for a tokenizer; none for other kinds."""

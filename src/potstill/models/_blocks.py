@@ -149,12 +149,14 @@ class SelfAttention(nn.Module):
         self.softmax = nn.Softmax(dim=-1)
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, x_BTC: Tensor) -> Tensor:
-        """[B, T, C] -> [B, T, C]."""
+    def forward(self, x_BTC: Tensor, bias: Tensor | None = None) -> Tensor:
+        """[B, T, C] -> [B, T, C]; `bias`, such as that of a mask, is added to the scores [B, heads, T, T]."""
         num_tokens, dim = x_BTC.shape[1], x_BTC.shape[2]
         qkv = self.qkv(x_BTC).reshape(-1, num_tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
         q, k, v = self.query(qkv[0]), self.key(qkv[1]), self.value(qkv[2])
         scores = q @ k.transpose(-2, -1) * (dim // self.heads) ** -0.5
+        if bias is not None:
+            scores = scores + bias
         mixed = (self.softmax(scores) @ v).transpose(1, 2).reshape(-1, num_tokens, dim)
         out: Tensor = self.out(mixed)
         return out
@@ -169,9 +171,9 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), act(), nn.Linear(hidden, dim))
 
-    def forward(self, x_BTC: Tensor) -> Tensor:
-        """[B, T, C] -> [B, T, C]."""
-        x_BTC = x_BTC + self.attention(self.norm1(x_BTC))
+    def forward(self, x_BTC: Tensor, bias: Tensor | None = None) -> Tensor:
+        """[B, T, C] -> [B, T, C]; `bias` as in attention."""
+        x_BTC = x_BTC + self.attention(self.norm1(x_BTC), bias)
         out: Tensor = x_BTC + self.mlp(self.norm2(x_BTC))
         return out
 

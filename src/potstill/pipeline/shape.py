@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from potstill.core import artifact
-from potstill.core.samples import DataStats
+from potstill.core.samples import DataStats, no_texts
 from potstill.data import DataSpec
 from potstill.models import ModelIO, io_of
 
@@ -43,4 +45,16 @@ def shape_of(data: DataSpec, prepared: Path | None) -> DataShape | None:
         validation = source.splits["validation"].num_rows if "validation" in source.splits else None
     io = io_of(kind, stored, outputs, rate_hz)
     channels = io.channels if kind in ("image", "series") else 0
-    return DataShape(io, train, test, validation, DataStats((0.5,) * channels, (0.25,) * channels))
+    texts = partial(_texts, data, prepared) if kind == "text" else no_texts
+    return DataShape(io, train, test, validation, DataStats((0.5,) * channels, (0.25,) * channels, texts))
+
+
+def _texts(data: DataSpec, prepared: Path | None) -> Iterator[str]:
+    """Yield the training texts; of a source that is not prepared yet, those it has before rows are taken for other splits."""
+    from potstill.data.dataset import Dataset, text_of
+
+    if prepared is not None:
+        yield from Dataset.open(prepared).stats.texts()
+    else:
+        for chunk in data.open().splits["train"].chunks():
+            yield from map(text_of, chunk.samples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from potstill.core import rng
 from potstill.core.artifact import content_digest
 from potstill.core.errors import DataError
+from potstill.core.progress import Progress
 from potstill.data.augment import AugmentSpec, make_batch
 from potstill.data.dataset import Dataset, Split
 from potstill.models import ModelIO, io_of
@@ -55,6 +56,21 @@ def labelled_rows(split: Split) -> NDArray[np.int64]:
     rows = np.flatnonzero(np.asarray(split.labelled)).astype(np.int64)
     if len(rows) == 0:
         raise DataError("data.labelled: must leave at least one labelled training row; got 0. Raise it.")
+    return rows
+
+
+def taught_rows(dataset: Dataset, progress: Progress, name: str) -> Callable[[str], Iterator[tuple[Any, Any]]]:
+    """Return ("all" or "labelled") -> batches of the training rows that a teacher may be taught by, as TeacherContext says."""
+
+    def rows(labels: str) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        train = dataset.splits["train"]
+        found = np.flatnonzero(np.asarray(train.labels) >= 0) if labels == "all" else labelled_rows(train)
+        with progress.task(name, len(found), "rows") as shown:
+            for start in range(0, len(found), MICRO_BATCH):
+                part = found[start : start + MICRO_BATCH].astype(np.int64)
+                yield gather(train, part)
+                shown.advance(len(part))
+
     return rows
 
 

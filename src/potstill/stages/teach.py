@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from potstill.data.augment import AnyAugment
 from potstill.stages._base import StageContext, StageSpec, registry
-from potstill.stages._parts import data_io, gate, set_threads
+from potstill.stages._parts import data_io, gate, set_threads, taught_rows
 from potstill.tasks import AnyTask
 from potstill.teachers import AnyTeacher, Labeller, TeacherContext, TeacherSpec
 
@@ -49,7 +49,7 @@ class TeachStage(StageSpec):
             fit = module.supervised(context, dataset, self.task, self.augment, self.seed)
         teacher_context = TeacherContext(
             work=context.work, io=data_io(dataset), stats=dataset.stats, seed=self.seed,
-            fit=fit or _no_fit,
+            fit=fit or _no_fit, rows=taught_rows(dataset, context.progress, context.name),
         )  # fmt: skip
         facts = self.teacher.prepare(teacher_context)
         if int(os.environ.get("RANK", "0")) != 0:  # in a torchrun group, rank 0 reports

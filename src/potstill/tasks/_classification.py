@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from potstill.core.errors import DataError, ShapeError
 from potstill.core.outputs import TaskOutput
 from potstill.tasks._base import TaskSpec, Truth
-from potstill.tasks._stats import calibration, confusion, softmax
+from potstill.tasks._stats import auroc, calibration, confusion, softmax
 
 
 class ClassificationSpec(TaskSpec):
@@ -20,10 +20,10 @@ class ClassificationSpec(TaskSpec):
     output: ClassVar[TaskOutput] = "classes"
 
     def metrics(self, outputs_NX: NDArray[Any], truth: Truth) -> dict[str, Any]:
-        """Return accuracy, macro F1, balanced accuracy, NLL, ECE with its bins, per class figures, the confusion.
+        """Return accuracy, macro F1, balanced accuracy, macro AUROC, NLL, ECE with its bins, per class figures, the confusion.
 
         Rows whose label is -1 are left out. A class that never occurs and is never predicted has F1 0 and is left out
-        of the macro mean. Where rows have weights, every figure but `support` and the bins' `count` is weighted.
+        of the macro mean. AUROC is of each class's probability against all others, its mean over classes that occur. Where rows have weights, every figure but `support` and the bins' `count` is weighted.
 
         Raises:
             ShapeError: outputs are not [N, K] of these classes, or not as many as labels.
@@ -40,11 +40,13 @@ class ClassificationSpec(TaskSpec):
         f1 = 2 * hits / np.where(support + predicted > 0, support + predicted, 1)
         present = (support + predicted) > 0
         ece, bins = calibration(probabilities, labels, weights)
+        areas = [auroc(probabilities[:, k], labels == k, weights) for k in range(num_classes)]
         own = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-300))
         out: dict[str, Any] = {
             "accuracy": float(hits.sum() / table.sum()),
             "macro_f1": float(f1[present].mean()),
             "balanced_accuracy": float(recall[support > 0].mean()),
+            "macro_auroc": float(np.mean([a for a in areas if a is not None])) if any(a is not None for a in areas) else None,
             "nll": float(np.average(own, weights=weights)),
             "ece": ece,
             "calibration": bins,

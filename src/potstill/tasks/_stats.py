@@ -65,6 +65,29 @@ def calibration(
     return error, bins
 
 
+def auroc(scores_N: NDArray[Any], positive_N: NDArray[Any], weights_N: NDArray[Any] | None = None) -> float | None:
+    """Return the area under the ROC curve: how often a positive row has a larger score than another, ties counting half.
+
+    Args:
+        scores_N: larger is surer.
+        positive_N: bool.
+        weights_N: what each row counts; None counts all alike.
+
+    Returns:
+        In [0, 1]; None where all rows are of one side.
+
+    Reference: Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747.
+    """
+    weights = np.ones(len(scores_N)) if weights_N is None else weights_N.astype(np.float64)
+    _, place = np.unique(scores_N, return_inverse=True)
+    positive = np.bincount(place, weights * positive_N)
+    negative = np.bincount(place, weights * ~positive_N.astype(bool))
+    if positive.sum() == 0 or negative.sum() == 0:
+        return None
+    below = np.cumsum(negative) - negative / 2
+    return float((positive * below).sum() / (positive.sum() * negative.sum()))
+
+
 def wilson(successes: float, num: int, z: float = 1.959963984540054) -> tuple[float, float]:
     """Return the 95 % interval of a share, in [0, 1]; (0, 1) where num is 0.
 

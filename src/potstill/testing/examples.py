@@ -23,21 +23,27 @@ from pydantic.fields import FieldInfo
 from potstill.core.spec import Spec
 from potstill.data.arrays import ArraysSpec, arrays
 from potstill.data.callable import CallableSpec
+from potstill.data.clinc150 import Clinc150Spec
 from potstill.data.forecast import ForecastSpec
 from potstill.data.idx import IdxSpec
 from potstill.data.image_folder import ImageFolderSpec
 from potstill.data.npz import NpzSpec
 from potstill.data.parquet import ParquetSpec
 from potstill.data.series import SeriesSpec
+from potstill.data.text import TextSpec
 from potstill.models import ImageInput
 from potstill.models.ds_cnn import DsCnnSpec
+from potstill.models.inputs.pretrained import PretrainedInput
 from potstill.models.object import ObjectModelSpec, object_model
 from potstill.models.torch_module import TorchModuleSpec
+from potstill.models.transformers import TransformersModelSpec
 from potstill.schedules import ScheduleSpec
 from potstill.schedules.linear import LinearSpec
+from potstill.teachers._head import HeadSpec
 from potstill.teachers.object import ObjectTeacherSpec, object_teacher
 from potstill.teachers.onnx import OnnxTeacherSpec
 from potstill.teachers.torch_module import TorchTeacherSpec
+from potstill.teachers.transformers import TransformersTeacherSpec
 from potstill.teachers.zoo import ZooTeacherSpec
 from potstill.testing import tiny
 
@@ -262,3 +268,39 @@ def _forecast(folder: Path) -> ForecastSpec:
     values = np.cumsum(tiny.samples("series", 4).reshape(-1, 2), axis=0)
     (folder / "long.csv").write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b in values))
     return ForecastSpec(path=folder / "long.csv", lookback=8, horizon=4)
+
+
+@maker(TextSpec)
+def _text(folder: Path) -> TextSpec:
+    texts = [bytes(row).rstrip(b"\0").decode() for row in tiny.samples("text", 120)]
+    lines = ["text,label,person", *(f'"{t}, {i}",{"abc"[i % 3]},p{i // 8}' for i, t in enumerate(texts))]
+    (folder / "rows.csv").write_text("\n".join(lines) + "\n")
+    return TextSpec(train=folder / "rows.csv", group_column="person")
+
+
+@maker(Clinc150Spec)
+def _clinc150(folder: Path) -> Clinc150Spec:
+    import json
+
+    parts: dict[str, list[list[str]]] = {}
+    for name, num in (("train", 60), ("val", 20), ("test", 20), ("oos_train", 3), ("oos_val", 3), ("oos_test", 6)):
+        intents = ["oos"] if name.startswith("oos") else ["balance", "weather", "translate"]
+        parts[name] = [
+            [f"{intents[i % len(intents)]} please {name} {i}", intents[i % len(intents)]] for i in range(num)
+        ]
+    (folder / "data.json").write_text(json.dumps(parts))
+    return Clinc150Spec(path=folder / "data.json")
+
+
+@maker(TransformersModelSpec)
+def _transformers_model(folder: Path) -> TransformersModelSpec:
+    from potstill.testing.pretrained import tiny_encoder
+
+    return TransformersModelSpec(path=tiny_encoder(folder), input=PretrainedInput(max_tokens=24))
+
+
+@maker(TransformersTeacherSpec)
+def _transformers_teacher(folder: Path) -> TransformersTeacherSpec:
+    from potstill.testing.pretrained import tiny_encoder
+
+    return TransformersTeacherSpec(path=tiny_encoder(folder), max_tokens=24, hidden=8, head=HeadSpec(epochs=2))

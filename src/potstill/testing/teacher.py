@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def check_teacher(spec: TeacherSpec) -> None:
     claims.that(hidden in (True, False, None), "saw_hidden_labels() must say true, false, or None where nobody knows")
     claims.that(hidden is None or spec.fits(), "saw_hidden_labels() can be known only of a teacher trained here")
     with tempfile.TemporaryDirectory() as folder:
-        context = TeacherContext(Path(folder), _io(spec), _stats(spec), 4, _drawn)
+        context = TeacherContext(Path(folder), _io(spec), _stats(spec), 4, _drawn, _rows(spec))
         facts = spec.prepare(context)
         claims.that(canonical_json(spec.prepare(context)) == canonical_json(facts), "prepare must be repeatable")
         labellers = []
@@ -57,6 +58,13 @@ def _io(spec: TeacherSpec) -> ModelIO:
 
 def _stats(spec: TeacherSpec) -> DataStats:
     return tiny.stats_for(spec.reads())
+
+
+def _rows(spec: TeacherSpec) -> Callable[[str], Iterator[tuple[Any, Any]]]:
+    """Return tiny samples of every class, as a teacher's context gives them."""
+    inputs = tiny.inputs(spec.reads(), 40, seed=3)
+    labels = np.arange(40, dtype=np.int64) % 10
+    return lambda which: iter([(inputs[:32], labels[:32]), (inputs[32:], labels[32:])])
 
 
 def _drawn(model: ModelSpec, training: TrainSpec, folder: Path, seed: int, labels: str) -> None:
