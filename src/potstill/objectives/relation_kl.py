@@ -38,7 +38,7 @@ def relation_kl(
         ShapeError: rows or tokens differ, R does not divide a width, or the mask is of other tokens.
 
     Reference:
-        Wang et al. 2021 (MiniLMv2), arXiv:2012.15828, one of the three terms of its eq. 6; the objective adds them up with
+        Wang et al. 2021 (MiniLMv2), arXiv:2012.15828, one of the three terms of its loss; the objective adds them up with
         weight 1. Departs: no.
     """
     if not student_BLD.ndim == teacher_BLD.ndim == 3 or student_BLD.shape[:2] != teacher_BLD.shape[:2]:
