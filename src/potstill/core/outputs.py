@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-TaskOutput = Literal["classes", "tokens", "values"]
-"""What a task asks of a model: classes, logits [B, K] of one answer a row; tokens, logits [B, L, K] of one a token; values,
+TaskOutput = Literal["classes", "flags", "tokens", "values"]
+"""What a task asks of a model: classes, logits [B, K] of one answer a row; flags, logits [B, K] of as many answers,
+yes or no, each by itself; tokens, logits [B, L, K] of one a token; values,
 numbers [B, H, V]."""
 
 TeacherOutput = Literal["logits", "probabilities", "values", "tokens"]

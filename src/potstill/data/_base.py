@@ -24,7 +24,8 @@ class Chunk(NamedTuple):
     names: list[str]
     """Of each row: its file, or 'row 17'."""
     targets: NDArray[Any] | None = None
-    """[n, H, V] float32, the values to be forecast; None where classes are learnt."""
+    """float32: [n, H, V], the values to be forecast, or [n, K] of 0 and 1, the classes that a row has; None where every row has
+    one class, its label."""
     weights: NDArray[Any] | None = None
     """[n] float32 > 0, what a row counts in the loss and in every metric; None counts all alike."""
     groups: NDArray[Any] | None = None
@@ -56,8 +57,8 @@ class Source:
     """What a sample is."""
     rate_hz: float | None = None
     """Samples a second of audio; of series where it is known."""
-    target_shape: tuple[int, int] | None = None
-    """(H, V) of the values to be forecast; None where classes are learnt."""
+    target_shape: tuple[int, ...] | None = None
+    """(H, V) of the values to be forecast; (K,) where a row may have several of K classes, or none; None where it has one."""
 
 
 class DataSpec(Spec, ABC):

@@ -97,13 +97,31 @@ def _classes(source: Source, raw: dict[str, Raw]) -> list[str]:
 
 def _variables(source: Source, raw: dict[str, Raw]) -> list[str]:
     """Return the names of the variables that are forecast."""
-    num = source.target_shape[1] if source.target_shape else 0
+    num = source.target_shape[-1] if source.target_shape else 0
     names = source.classes or [str(v) for v in range(num)]
     if len(names) != num:
         raise DataError(f"data: must have a name for each of {num} variables; got {names}.")
     if not (raw["train"].labels >= 0).any():
         raise DataError("data: some training row must have its targets; got none.")
+    if source.target_shape is not None and len(source.target_shape) == 1:
+        _both_sides(raw["train"], names)
     return names
+
+
+def _both_sides(train: Raw, names: list[str]) -> None:
+    """Check that every class is one that some training rows have and others have not."""
+    assert train.targets is not None
+    known = train.labels >= 0
+    counts = np.zeros(len(names), np.int64)
+    for start in range(0, train.num_rows, _CHUNK):
+        counts += (
+            (train.targets[start : start + _CHUNK] * known[start : start + _CHUNK, None]).sum(axis=0).astype(np.int64)
+        )
+    wrong = np.flatnonzero((counts == 0) | (counts == known.sum()))
+    if len(wrong):
+        k = int(wrong[0])
+        raise DataError(f"data: every class must be one that some training rows have and others have not; {names[k]!r} is one of "
+                        f"{counts[k]} of {int(known.sum())} rows. Leave it out, or give it rows.")  # fmt: skip
 
 
 def _choose(spec: DataSpec, raw: dict[str, Raw], classes: list[str]) -> _split.Chosen:

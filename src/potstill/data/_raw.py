@@ -96,6 +96,9 @@ class Raw:
         if targets is not None:
             whole = np.isfinite(targets).reshape(len(targets), -1).all(axis=1)
             _refuse((labels >= 0) & ~whole, names, "targets must be finite; got NaN or Inf. Fill or drop the row")
+            if targets.ndim == 2:
+                flags = ((targets == 0) | (targets == 1)).all(axis=1)
+                _refuse((labels >= 0) & ~flags, names, "targets must be 0 or 1, one a class; got something else")
         if chunk.weights is not None:
             good = np.isfinite(chunk.weights) & (chunk.weights > 0)
             _refuse(

@@ -23,6 +23,8 @@ class Row(NamedTuple):
     label: int
     """-1 where it has none."""
     group: int | None = None
+    classes: list[int] | None = None
+    """Where a row may have several classes: those that it has; None where its label says it all."""
 
 
 def encoded(text: object, name: str) -> bytes:
@@ -48,8 +50,10 @@ def cut(data: bytes, most: int) -> bytes:
     return data if len(data) <= most else data[:most].decode("utf-8", "ignore").encode("utf-8")
 
 
-def chunks_of(rows: Callable[[], Iterable[Row]], length: int) -> Callable[[], Iterator[Chunk]]:
-    """Return a reader of chunks; texts longer than `length` bytes are cut.
+def chunks_of(
+    rows: Callable[[], Iterable[Row]], length: int, num_flags: int | None = None
+) -> Callable[[], Iterator[Chunk]]:
+    """Return a reader of chunks; texts longer than `length` bytes are cut. Rows of several classes have `num_flags` targets.
 
     Raises:
         DataError: when read, a text is empty or not a text.
@@ -60,15 +64,15 @@ def chunks_of(rows: Callable[[], Iterable[Row]], length: int) -> Callable[[], It
         for row in rows():
             kept.append(row)
             if len(kept) == _CHUNK:
-                yield _chunk(kept, length)
+                yield _chunk(kept, length, num_flags)
                 kept = []
         if kept:
-            yield _chunk(kept, length)
+            yield _chunk(kept, length, num_flags)
 
     return chunks
 
 
-def _chunk(rows: list[Row], length: int) -> Chunk:
+def _chunk(rows: list[Row], length: int, num_flags: int | None) -> Chunk:
     samples: NDArray[np.uint8] = np.zeros((len(rows), length), np.uint8)
     for sample, row in zip(samples, rows, strict=True):
         data = cut(encoded(row.text, row.name), length)
@@ -77,4 +81,9 @@ def _chunk(rows: list[Row], length: int) -> Chunk:
         sample[: len(data)] = np.frombuffer(data, np.uint8)
     groups = None if rows[0].group is None else np.array([row.group for row in rows], np.int64)
     labels = np.array([row.label for row in rows], np.int64)
-    return Chunk(samples, labels, [row.name for row in rows], groups=groups)
+    targets = None
+    if num_flags is not None:
+        targets = np.zeros((len(rows), num_flags), np.float32)
+        for row, flags in zip(rows, targets, strict=True):
+            flags[row.classes] = 1
+    return Chunk(samples, labels, [row.name for row in rows], targets=targets, groups=groups)

@@ -37,7 +37,7 @@ class Split:
     kind: SampleKind = "image"
     """What a sample is."""
     targets: NDArray[Any] | None = None
-    """[N, H, V] float32, the values to be forecast; None where classes are learnt."""
+    """float32: [N, H, V], the values to be forecast, or [N, K] of 0 and 1, the classes of a row; None where labels say it all."""
     weights: NDArray[Any] | None = None
     """[N] float32, what a row counts; None counts all alike."""
     groups: NDArray[Any] | None = None
@@ -58,8 +58,8 @@ class Dataset:
     """Of a stored sample."""
     kind: SampleKind
     rate_hz: float | None
-    target_shape: tuple[int, int] | None
-    """(H, V) of the values to be forecast; None where classes are learnt."""
+    target_shape: tuple[int, ...] | None
+    """(H, V) of the values to be forecast; (K,) where a row may have several of K classes; None where it has one."""
     stats: DataStats
     """Of the training split."""
     digest: str
@@ -80,7 +80,7 @@ class Dataset:
         stats = DataStats(tuple(meta["mean"]), tuple(meta["std"]), partial(_texts, splits["train"]))
         return cls(
             splits, list(meta["classes"]), tuple(meta["shape"]), kind, meta["rate_hz"],
-            (horizon[0], horizon[1]) if horizon else None, stats, str(meta["digest"]),
+            tuple(horizon) if horizon else None, stats, str(meta["digest"]),
         )  # fmt: skip
 
 

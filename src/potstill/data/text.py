@@ -43,6 +43,9 @@ class TextSpec(DataSpec):
     """Column with the texts; space around a text is taken off."""
     label_column: str = "label"
     """Column with class names, or whole numbers from 0; empty (null) marks a row without a label."""
+    several: bool = False
+    """A row may have several labels, or none: a list of names (JSON Lines, parquet), or names with a semicolon between; for the
+    task multi-label-classification. Empty means no class, null that nobody knows."""
     group_column: str | None = None
     """Column that says whose a text is: rows of one group fall on one side of every split."""
     split_column: str | None = None
@@ -61,17 +64,20 @@ class TextSpec(DataSpec):
         found = _Found()
         for file in self._files():
             for split, row in self._rows(file):
-                found.add(split, row)
+                found.add(split, row, self.several)
         if not found.num_rows.get("train"):
             raise DataError(f"data: must have training rows; got {found.num_rows or 'none'}.")
         classes = list(self.classes) if self.classes else found.classes()
         length = min(found.longest, self.max_bytes or found.longest)
         groups = {name: i for i, name in enumerate(sorted(found.groups))}
+        num_flags = len(classes or ()) if self.several else None
         readers = {
-            split: SplitReader(num, chunks_of(self._of_split(split, classes, groups), length))
+            split: SplitReader(num, chunks_of(self._of_split(split, classes, groups), length, num_flags))
             for split, num in found.num_rows.items()
         }
-        return Source(readers, (length,), classes, kind="text")
+        return Source(
+            readers, (length,), classes, kind="text", target_shape=(num_flags,) if num_flags is not None else None
+        )
 
     def _files(self) -> Iterator[tuple[str, Path]]:
         given = {"train": self.train, "validation": self.validation_file, "test": self.test_file}
@@ -116,7 +122,12 @@ class TextSpec(DataSpec):
                 for own, line in self._rows(file):
                     if own == split:
                         group = None if line.group is None else groups[line.group]
-                        yield Row(line.name, line.text, _number(line, numbers), group)
+                        if self.several:
+                            yield Row(
+                                line.name, line.text, -1 if line.label is None else 0, group, _flags(line, numbers)
+                            )
+                        else:
+                            yield Row(line.name, line.text, _number(line, numbers), group)
 
         return rows
 
@@ -160,14 +171,17 @@ class _Found:
     """Of the training rows."""
     groups: set[str] = field(default_factory=set)
 
-    def add(self, split: str, line: _Line) -> None:
+    def add(self, split: str, line: _Line, several: bool) -> None:
         self.num_rows[split] = self.num_rows.get(split, 0) + 1
         self.longest = max(self.longest, len(encoded(line.text, line.name)))
         if line.group is not None:
             self.groups.add(line.group)
         if split == "train" and line.label is not None:
-            _must_be_label(line)
-            self.labels.add(line.label)
+            if several:
+                self.labels.update(_listed(line))
+            else:
+                _must_be_label(line)
+                self.labels.add(line.label)
             if len(self.labels) > MAX_CLASSES:
                 raise DataError(
                     f"{line.name}: there must be at most {MAX_CLASSES} labels. Is this column one of labels?"
@@ -194,6 +208,27 @@ def _whole(value: Any) -> int | None:
     except (TypeError, ValueError):
         return None
     return int(number) if number.is_integer() and abs(number) < 2**62 else None
+
+
+def _listed(line: _Line) -> list[str]:
+    """Return the names of a row's classes."""
+    if isinstance(line.label, str):
+        return [name.strip() for name in line.label.split(";") if name.strip()]
+    if isinstance(line.label, (list, tuple)) and all(isinstance(v, str) and v.strip() for v in line.label):
+        return [v.strip() for v in line.label]
+    raise DataError(
+        f"{line.name}: labels must be a list of names, or names with a semicolon between; got {line.label!r}."
+    )
+
+
+def _flags(line: _Line, numbers: dict[str, int]) -> list[int]:
+    """Return the numbers of a row's classes."""
+    names = [] if line.label is None else _listed(line)
+    for name in names:
+        if name not in numbers:
+            raise DataError(f"{line.name}: labels must be classes that the training rows have; got {name!r}. "
+                            f"{nearest(name, numbers)}".rstrip())  # fmt: skip
+    return [numbers[name] for name in names]
 
 
 def _number(line: _Line, numbers: dict[str, int]) -> int:

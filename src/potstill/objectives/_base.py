@@ -72,7 +72,7 @@ class LossInputs:
     """One batch as an objective sees it."""
 
     output: Tensor
-    """What the student gave, raw, float32: [B, K], [B, L, K] or [B, H, V], by the task's `output`. An objective reads it
+    """What the student gave, raw, float32: [B, K] (classes, flags), [B, L, K] or [B, H, V], by the task's `output`. An objective reads it
     under the name of the shape that it needs."""
     labels_B: Tensor
     """Hard labels, int64; -1 where a row has none."""
@@ -92,12 +92,14 @@ class LossInputs:
     gives tokens, of those of the input otherwise."""
     targets_BHV: Tensor | None = None
     """The true values, float32, of a task of values; NaN where unknown."""
+    flags_BK: Tensor | None = None
+    """Which classes a row has, float32 0 or 1, of a task of flags; NaN where unknown."""
     weights_B: Tensor | None = None
     """What each row counts, float32 > 0; None counts all alike. The trainer multiplies `mask` by it: no loss reads it."""
 
     @property
     def logits_BK(self) -> Tensor:
-        """The student's raw logits of classes. Raises ShapeError where its output is something else."""
+        """The student's raw logits of classes, or of flags. Raises ShapeError where its output is something else."""
         return self._output(2, "logits of classes [B, K]")
 
     @property

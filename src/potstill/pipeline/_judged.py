@@ -32,7 +32,11 @@ def scores(task: TaskSpec, outputs_NX: NDArray[Any], truth: Truth) -> dict[str, 
 def mean_scores(task: TaskSpec, runs: list[NDArray[Any]], truth: Truth) -> dict[str, Any]:
     """Return the means over seeds that an arm has beside its headline, and figures by class of the first seed."""
     found = [task.metrics(outputs, truth) for outputs in runs]
-    names = [n for n in ("macro_f1", "balanced_accuracy", "mse", "mae") if n in found[0]]
+    names = [
+        n
+        for n in ("macro_f1", "balanced_accuracy", "mean_average_precision", "exact_match", "mse", "mae")
+        if n in found[0]
+    ]
     out: dict[str, Any] = {n: float(np.mean([f[n] for f in found])) for n in names}
     if "per_class" in found[0]:
         out["per_class"] = found[0]["per_class"]

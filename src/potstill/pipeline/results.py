@@ -186,6 +186,8 @@ class Results:
 
     def _looked_at(self, teacher: NDArray[Any], student: NDArray[Any]) -> dict[str, Any]:
         """Return the test rows that the report shows."""
+        if self.recipe.task.output == "flags":
+            return {"disagreements": []}
         if self.recipe.task.output == "values":
             return {"disagreements": [], "forecasts": forecasts(self.dataset, self.truth, teacher, student)}
         return {"disagreements": self._disagreements(teacher, student)}

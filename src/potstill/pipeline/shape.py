@@ -22,6 +22,8 @@ class DataShape:
     test_rows: int
     validation_rows: int | None
     """None where some will be drawn from the training rows."""
+    target_shape: tuple[int, ...] | None
+    """(H, V) of values to be forecast, (K,) where a row may have several classes, None where it has one."""
     stats: DataStats
     """Any will do for shapes and costs."""
 
@@ -31,22 +33,24 @@ def shape_of(data: DataSpec, prepared: Path | None) -> DataShape | None:
     if prepared is not None:
         facts = artifact.manifest(prepared)["facts"]
         kind, stored, rate_hz = facts["sample"], tuple(facts["shape"]), facts["rate_hz"]
-        rows, outputs = facts["rows"], tuple(facts["target_shape"] or (len(facts["classes"]),))
+        rows, targets = facts["rows"], facts["target_shape"]
+        num_classes = len(facts["classes"])
         train, test, validation = rows["train"], rows["test"], rows["validation"]
     else:
         source = data.open()
         if source.classes is None:
             return None
         kind, stored, rate_hz = source.kind, source.shape, source.rate_hz
-        outputs = source.target_shape or (len(source.classes),)
+        targets, num_classes = source.target_shape, len(source.classes)
         train = source.splits["train"].num_rows
         train = min(train, data.limit or train)
         test = source.splits["test"].num_rows if "test" in source.splits else int(train * data.test)
         validation = source.splits["validation"].num_rows if "validation" in source.splits else None
-    io = io_of(kind, stored, outputs, rate_hz)
+    target_shape = None if targets is None else tuple(targets)
+    io = io_of(kind, stored, target_shape or (num_classes,), rate_hz)
     channels = io.channels if kind in ("image", "series") else 0
     texts = partial(_texts, data, prepared) if kind == "text" else no_texts
-    return DataShape(io, train, test, validation, DataStats((0.5,) * channels, (0.25,) * channels, texts))
+    return DataShape(io, train, test, validation, target_shape, DataStats((0.5,) * channels, (0.25,) * channels, texts))
 
 
 def _texts(data: DataSpec, prepared: Path | None) -> Iterator[str]:

@@ -66,11 +66,13 @@ def check_objectives(graph: Graph, cache: ArtifactCache) -> dict[str, list[dict[
     taps = any(_reads(o) for node in waiting for o in getattr(node.spec, "objectives", ()))
     chooses = any(step.chooses() for step in graph.recipe.steps)
     # Opening a source may read all of it: only where something depends on what it holds.
-    asks = taps or chooses or any(_classes_refused(graph.recipe, num) for num in _TRIED)
+    other = graph.recipe.task.output != "classes" or graph.recipe.data.gives() != "image"
+    asks = taps or chooses or other or any(_classes_refused(graph.recipe, num) for num in _TRIED)
     shape = data_shape(graph, cache) if waiting and asks else None
     if shape is None:
         return {}
-    faults = _classes_refused(graph.recipe, shape.io.num_classes) + _nothing_to_choose_by(graph.recipe, shape)
+    faults = _other_truth(graph.recipe, shape)
+    faults += _classes_refused(graph.recipe, shape.io.num_classes) + _nothing_to_choose_by(graph.recipe, shape)
     terms = {}
     if taps:
         found = _report(graph.recipe, shape)
@@ -78,6 +80,16 @@ def check_objectives(graph: Graph, cache: ArtifactCache) -> dict[str, list[dict[
     if faults:
         raise RecipeError(faults)
     return terms
+
+
+def _other_truth(recipe: Recipe, shape: DataShape) -> list[str]:
+    """Say where the data's truth is of another sort than the task asks for."""
+    given = {0: "classes", 1: "flags", 2: "values"}[len(shape.target_shape or ())]
+    if recipe.task.output in (given, "tokens"):
+        return []
+    words = {"classes": "one label a row", "flags": "several classes a row", "values": "values to be forecast"}
+    return [f"task.kind: {recipe.task.kind!r} needs {words[recipe.task.output]}, and the data has {words[given]}. Use another "
+            "task, or another source."]  # fmt: skip
 
 
 def _classes_refused(recipe: Recipe, num_classes: int) -> list[str]:

@@ -47,6 +47,8 @@ def _own(kind: str, reads: SampleKind, given: SampleKind) -> str:
 def _model_faults(where: Where, model: ModelSpec, output: str, given: SampleKind) -> list[tuple[Where, str]]:
     if model.input.kind != given:
         return [(where, _own(model.kind, model.input.kind, given))]
+    if output == "flags":  # as many logits as there are classes
+        output = "classes"
     if output not in model.gives:
         fits = ", ".join(kind for kind, spec in models.items() if output in spec.gives)
         return [((*where, "kind"), f"{model.kind!r} gives {' or '.join(model.gives)}, and the task asks for {output}. Use one "

@@ -9,13 +9,17 @@ from potstill.objectives import ObjectiveSpec
 from potstill.objectives.hard_label import HardLabelSpec
 from potstill.objectives.hard_pseudo_label import HardPseudoLabelSpec
 from potstill.objectives.hard_target import HardTargetSpec
+from potstill.objectives.multi_label import MultiLabelSpec
 
 ControlName = Literal["hard-label", "label-smoothing", "hard-pseudo-label"]
 CONTROLS = get_args(ControlName)
 
 
 def supervised(output: TaskOutput) -> ObjectiveSpec:
-    """Return the loss of a training on the truth alone: cross-entropy with labels, or the squared error to true values."""
+    """Return the loss of a training on the truth alone: cross-entropy with labels, or of each class by itself, or the squared
+    error to true values."""
+    if output == "flags":
+        return MultiLabelSpec()
     return HardTargetSpec() if output == "values" else HardLabelSpec()
 
 

@@ -93,7 +93,9 @@ def gate(dataset: Dataset, labeller: Labeller, seed: int, foreign: bool) -> dict
     inputs, labels = gather(split, rows)
     # Imported by name: its source counts only for stages that say they use it.
     found = import_module("potstill.teachers.gate")
-    if split.targets is not None:
+    if split.targets is not None and split.targets.ndim == 2:
+        report = found.run_flags_gate(labeller, inputs, split.targets.take(rows, axis=0), dataset.classes)
+    elif split.targets is not None:
         report = found.run_values_gate(labeller, inputs, split.targets.take(rows, axis=0))
     else:
         report = found.run_gate(labeller, inputs, labels, dataset.classes, foreign=foreign)

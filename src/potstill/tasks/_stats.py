@@ -88,6 +88,30 @@ def auroc(scores_N: NDArray[Any], positive_N: NDArray[Any], weights_N: NDArray[A
     return float((positive * below).sum() / (positive.sum() * negative.sum()))
 
 
+def average_precision(
+    scores_N: NDArray[Any], positive_N: NDArray[Any], weights_N: NDArray[Any] | None = None
+) -> float | None:
+    """Return the mean of precision over positive rows, each at its own score; rows of one score count together.
+
+    Args:
+        scores_N: larger is surer.
+        positive_N: bool.
+        weights_N: what each row counts; None counts all alike.
+
+    Returns:
+        In (0, 1]; None where no row is positive.
+
+    Reference: Zhu 2004, Recall, precision and average precision; not interpolated.
+    """
+    weights = np.ones(len(scores_N)) if weights_N is None else weights_N.astype(np.float64)
+    _, place = np.unique(-np.asarray(scores_N, np.float64), return_inverse=True)
+    positive, total = np.bincount(place, weights * positive_N), np.bincount(place, weights)
+    if positive.sum() == 0:
+        return None
+    precision = np.cumsum(positive) / np.cumsum(total)
+    return float((precision * positive).sum() / positive.sum())
+
+
 def wilson(successes: float, num: int, z: float = 1.959963984540054) -> tuple[float, float]:
     """Return the 95 % interval of a share, in [0, 1]; (0, 1) where num is 0.
 

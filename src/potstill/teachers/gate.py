@@ -26,7 +26,7 @@ class GateReport:
     """What the gate saw."""
 
     accuracy: float
-    """On the labelled rows it was shown, [0, 1]; of values, the share of their variance that is explained."""
+    """On the labelled rows it was shown, [0, 1]; of several classes a row, the share of answers that are right; of values, the share of their variance that is explained."""
     num_rows: int
     chance: float
     """Share of the most common class."""
@@ -74,6 +74,47 @@ def run_gate(
     chance = float(np.bincount(labels_N, minlength=len(classes)).max() / len(labels_N))
     _check_chance(predicted, right, chance, classes, checks)
     return GateReport(float(right.mean()), len(labels_N), chance, checks)
+
+
+def run_flags_gate(
+    labeller: Labeller, inputs_NX: NDArray[Any], flags_NK: NDArray[Any], classes: list[str]
+) -> GateReport:
+    """Check a teacher of several classes a row: finite logits, and rows that have a class are ranked above those without it.
+
+    Args:
+        labeller: ready to label.
+        inputs_NX: as the data gives them, at most a thousand or so.
+        flags_NK: 0 or 1, none missing.
+        classes: names in the order of its outputs.
+
+    Raises:
+        TeacherError: they are not; names the remedy.
+    """
+    from scipy.stats import mannwhitneyu
+
+    outputs = _outputs(labeller, inputs_NX)
+    if outputs.shape != flags_NK.shape or not np.isfinite(outputs).all():
+        raise TeacherError(
+            f"teacher: must give a finite logit a class, {len(classes)}; got {list(outputs.shape[1:])}, "
+            f"{'all' if np.isfinite(outputs).all() else 'not all'} finite. Check its weights and classes."
+        )
+    if labeller.output != "logits":
+        raise TeacherError(
+            f"teacher.output: must be logits where a row may have several classes; got {labeller.output}."
+        )
+    told = flags_NK > 0.5
+    middle = outputs - outputs.mean(
+        axis=0
+    )  # a class's own rows against the others, not common classes against rare ones
+    p_value = float(mannwhitneyu(middle[told], middle[~told], alternative="greater").pvalue) if told.any() else 1.0
+    right = float(((outputs > 0) == told).mean())
+    if p_value > _P:
+        raise TeacherError(
+            f"teacher: must know the task; on {len(outputs)} labelled rows its logits are no higher for the classes that a row "
+            f"has than for others (p = {p_value:.2g}). Check its weights, classes and input; or train it longer."
+        )
+    passed = _passed("above chance", f"classes that a row has are ranked higher (p = {p_value:.1e})")
+    return GateReport(right, len(outputs), float(1 - told.mean()), [_passed("outputs", "finite logits"), passed])
 
 
 def run_values_gate(labeller: Labeller, inputs_NX: NDArray[Any], targets_NHV: NDArray[Any]) -> GateReport:

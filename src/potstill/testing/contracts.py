@@ -25,6 +25,7 @@ from potstill.testing.data import check_data_source
 from potstill.testing.examples import examples
 from potstill.testing.exporter import check_exporter
 from potstill.testing.features import check_feature_objective
+from potstill.testing.flags import check_flag_objective
 from potstill.testing.model import check_model
 from potstill.testing.objective import check_objective
 from potstill.testing.outputs import check_token_objective, check_value_objective
@@ -41,6 +42,8 @@ def _check_objective(spec: ObjectiveSpec) -> None:
         check_feature_objective(spec)
     elif "classes" in spec.teaches:
         check_objective(spec)
+    elif "flags" in spec.teaches:
+        check_flag_objective(spec)
     elif "values" in spec.teaches and spec.needs().teacher == "nothing":
         check_truth_objective(spec)
     else:

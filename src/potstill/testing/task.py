@@ -33,8 +33,8 @@ def check_task(spec: TaskSpec) -> None:
         getattr(spec, "output", None) in allowed, f"must say in `output` what its models give, one of {allowed}"
     )
     claims.that(bool(getattr(spec, "reads", ())), "must say in `reads` which samples it is about")
-    if spec.output == "values":
-        _check_values(claims, spec)
+    if spec.output in ("values", "flags"):
+        _check_targets(claims, spec)
         return
     num_classes = 12
     outputs, labels = tiny.logits(60, num_classes), np.arange(60) % num_classes
@@ -95,14 +95,17 @@ def _check_weights(claims: Claims, spec: TaskSpec, outputs: NDArray[Any], truth:
     )
 
 
-def _check_values(claims: Claims, spec: TaskSpec) -> None:
-    rng = np.random.default_rng(0)
+def _check_targets(claims: Claims, spec: TaskSpec) -> None:
+    rng, flags = np.random.default_rng(0), spec.output == "flags"
     targets = rng.normal(size=(60, 12, 2)).astype(np.float32)
+    if flags:
+        targets = (targets[..., 0] > 0.3).astype(np.float32)
     labels = np.zeros(60, np.int64)
     labels[::7] = -1
     targets[::7] = np.nan
-    truth = Truth(labels, ["a", "b"], targets)
-    outputs = np.nan_to_num(targets) + rng.normal(size=targets.shape).astype(np.float32) / 3
+    truth = Truth(labels, [f"name {i}" for i in range(targets.shape[-1])], targets)
+    right = np.nan_to_num(targets) * (2 if flags else 1) - flags
+    outputs = right + rng.normal(size=targets.shape).astype(np.float32) / (1 if flags else 3)
     metrics, rows = spec.metrics(outputs, truth), spec.correct(outputs, truth)
     canonical_json(metrics)
     claims.that(
@@ -110,19 +113,19 @@ def _check_values(claims: Claims, spec: TaskSpec) -> None:
     )
     claims.that(rows.dtype == np.float64 and rows.shape == ((labels >= 0).sum(),), "correct must be float64, one a row with targets", dtype=rows.dtype, shape=rows.shape)  # fmt: skip
     claims.close(rows.mean(), metrics[spec.headline], "the headline must be the mean of correct", 1e-9)
-    worse = spec.metrics(outputs + 1, truth)[spec.headline]
+    worse = spec.metrics(-outputs if flags else outputs + 1, truth)[spec.headline]
     claims.that(worse < metrics[spec.headline] <= 1, "larger must be better in the headline, at most 1", worse=worse)
     claims.close(
-        spec.metrics(np.nan_to_num(targets), truth)[spec.headline],
+        spec.metrics(right, truth)[spec.headline],
         1.0,
         "the headline must be 1 where all is right",
         1e-6,
     )
     broken = outputs.copy()
-    broken[1, 0, 0] = np.nan
+    broken[1, 0] = np.nan
     for name, action in {
         "NaN": lambda: spec.metrics(broken, truth), "no targets": lambda: spec.metrics(outputs, replace(truth, labels_N=labels * 0 - 1)),
-        "another horizon": lambda: spec.metrics(outputs[:, 1:], truth), "another number of rows": lambda: spec.correct(outputs[1:], truth),
+        "another shape": lambda: spec.metrics(outputs[:, 1:], truth), "another number of rows": lambda: spec.correct(outputs[1:], truth),
     }.items():  # fmt: skip
         claims.refuses(action, PotstillError, f"must refuse {name}")
     _check_weights(claims, spec, outputs, truth)

@@ -204,9 +204,11 @@ class Trainer:
             teacher=StoreRows(fit.store, view, rows_B, device) if fit.store is not None else None,
             partner_labels_B=None if batch.partner_labels_B is None else batch.partner_labels_B.to(device),
             mix_B=None if batch.mix_B is None else batch.mix_B.to(device),
-            targets_BHV=None if batch.targets_BX is None else batch.targets_BX.to(device),
             weights_B=None if batch.weights_B is None else batch.weights_B.to(device),
         )
+        if batch.targets_BX is not None:
+            field_name = "flags_BK" if batch.targets_BX.ndim == 2 else "targets_BHV"
+            setattr(inputs, field_name, batch.targets_BX.to(device))
         return batch.inputs_BX.to(device), (view, rows_B), inputs
 
     def _step(self, step: int) -> Tensor:

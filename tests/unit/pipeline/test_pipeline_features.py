@@ -223,7 +223,7 @@ def _without_classes(opened: Any) -> Any:
     return open_it
 
 
-SHAPE = DataShape(ModelIO((10,), (1, 8, 8)), 500, 50, 50, DataStats((0.5,), (0.25,)))
+SHAPE = DataShape(ModelIO((10,), (1, 8, 8)), 500, 50, 50, None, DataStats((0.5,), (0.25,)))
 
 
 class Ticks:
