@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from potstill.cli._section import spec_of, yaml_of
 from potstill.core import atomic
 from potstill.core.errors import DataError, PotstillError, nearest
 
@@ -114,6 +115,13 @@ def write_recipe(task: str, data: Path, out: Path, *, force: bool) -> str:
             f"--data {data}: must be a file or folder that exists; got none. {nearest(data.name, siblings)}".rstrip()
         )
     base = out.resolve().parent
+    if task == "audio-classification":
+        from potstill.cli.init_audio import recipe_of
+
+        text, said = recipe_of(data, _shown(data, base), base, _name_of(data))
+        from_text(text, str(out), base)
+        atomic.write_bytes(out, text.encode())
+        return f"{said}\nWrote {out}\nNext: potstill plan {shlex.quote(str(out))}"
     found = _look(data, base)
     text = _recipe(_name_of(data), found)
     from_text(text, str(out), base)
@@ -125,7 +133,7 @@ def _recipe(name: str, found: _Found) -> str:
     side, rows = found.side, found.rows
     model_input = f", input: {{size: {found.model_size}}}" if found.model_size else ""
     return _TEMPLATE.format(
-        name=_yaml(name),
+        name=yaml_of(name),
         what=f"{len(found.classes)} classes, {rows} pictures to learn from",
         data="".join(f"  {line}\n" for line in found.lines),
         shift=max(1, side // 16),
@@ -155,13 +163,19 @@ def _said(out: Path, found: _Found) -> str:
     )
 
 
-def _look(data: Path, base: Path) -> _Found:
-    """Return what there is at `data`; paths are written relative to `base`."""
+def _shown(data: Path, base: Path) -> str:
+    """Return a path as a recipe in `base` says it."""
     shown = os.path.relpath(data.resolve(), base)
     if "$" in shown:
         raise PotstillError(
             f"--data {data}: must have no $ in its path, which a recipe reads as a variable. Rename it."
         )
+    return shown
+
+
+def _look(data: Path, base: Path) -> _Found:
+    """Return what there is at `data`; paths are written relative to `base`."""
+    shown = _shown(data, base)
     if data.is_dir():
         names = sorted(p.name for p in data.iterdir() if p.is_file())
         if any("idx" in name and "ubyte" in name for name in names):
@@ -186,18 +200,19 @@ def _look(data: Path, base: Path) -> _Found:
 
 
 def _image_folder(data: Path, shown: str, base: Path) -> _Found:
-    from potstill.data.image_folder import UNLABELLED, ImageFolderSpec
+    from potstill.data._folders import UNLABELLED
+    from potstill.data.image_folder import ImageFolderSpec
 
     arrays = sorted(data.glob("*.npz"))
     try:
-        spec = _spec({"kind": "image-folder", "path": shown}, base)
+        spec = spec_of({"kind": "image-folder", "path": shown}, base)
         assert isinstance(spec, ImageFolderSpec)
         headers = spec.headers()
     except DataError as err:
         if arrays:
             raise DataError(f"{err} Or give a file in it: --data {arrays[0]}") from err
         raise
-    lines = ["kind: image-folder", f"path: {_yaml(shown)}", *_picture_lines(headers)]
+    lines = ["kind: image-folder", f"path: {yaml_of(shown)}", *_picture_lines(headers)]
     counts = spec.counts()
     unlabelled = counts.pop(UNLABELLED, 0)
     return replace(_found(spec, lines, headers), unlabelled=unlabelled, fewest=min((n, c) for c, n in counts.items()))
@@ -229,10 +244,10 @@ def _parquet_files(files: dict[str, list[str]], base: Path) -> _Found:
     section: dict[str, Any] = {field: found[0] if len(found) == 1 else found for field, found in files.items()}
     section |= {"image_column": image} if image != "image" else {}
     section |= {"label_column": label} if label != "label" else {}
-    spec = _spec({"kind": "parquet", **section}, base)
+    spec = spec_of({"kind": "parquet", **section}, base)
     assert isinstance(spec, ParquetSpec)
     headers = spec.headers()
-    lines = ["kind: parquet", *(f"{field}: {_yaml(value)}" for field, value in section.items())]
+    lines = ["kind: parquet", *(f"{field}: {yaml_of(value)}" for field, value in section.items())]
     return _found(spec, [*lines, *_picture_lines(headers)], headers)
 
 
@@ -240,20 +255,11 @@ def _plain_source(section: dict[str, Any], base: Path) -> _Found:
     """Look at a source whose pictures are arrays, all alike."""
     from potstill.data._decode import summarise
 
-    spec = _spec(section, base)
+    spec = spec_of(section, base)
     height, width, channels = spec.open().shape
     headers = summarise([(height, width, channels)])
-    lines = [f"{field}: {_yaml(value)}" for field, value in section.items()]
+    lines = [f"{field}: {yaml_of(value)}" for field, value in section.items()]
     return _found(spec, lines, headers, by_model=True)
-
-
-def _spec(section: dict[str, Any], base: Path) -> DataSpec:
-    from pydantic import TypeAdapter
-
-    from potstill.data import AnyData
-
-    spec: DataSpec = TypeAdapter(AnyData).validate_python(section, context={"base": base})
-    return spec
 
 
 def _found(spec: DataSpec, lines: list[str], headers: Headers, *, by_model: bool = False) -> _Found:
@@ -317,14 +323,6 @@ def _sides(headers: Headers) -> str:
 
 def _share(part: int, whole: int) -> str:
     return "all" if part == whole else f"{part} of {whole} looked at"
-
-
-def _yaml(value: Any) -> str:
-    """Return a value as YAML on one line, quoted where it must be."""
-    import yaml
-
-    text: str = yaml.safe_dump(value, allow_unicode=True, width=1 << 20, default_flow_style=True)
-    return text.removesuffix("...\n").strip()
 
 
 def _name_of(data: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,12 +14,10 @@ from potstill.core.errors import DataError
 from potstill.core.spec import InputPath
 from potstill.data._base import Chunk, DataSpec, Source, SplitReader, registry
 from potstill.data._decode import Headers, decode, probe, read_file, summarise
+from potstill.data._folders import SPLITS, UNLABELLED, files_below, folders_in
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", ".ppm", ".pgm"}
 _UNREADABLE = {".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
-_SPLITS = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
-           "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
-UNLABELLED = "unlabelled"
 _CHUNK = 256
 
 Rows = list[tuple[str, Path]]
@@ -119,26 +116,26 @@ class ImageFolderSpec(DataSpec):
 
 def _splits(root: Path) -> dict[str, list[Path]]:
     """Return the class folders of each split; everything is "train" where the root has no split folders."""
-    folders = _folders(root)
-    named = [p for p in folders if p.name.lower() in _SPLITS and _folders(p)]
+    folders = folders_in(root)
+    named = [p for p in folders if p.name.lower() in SPLITS and folders_in(p)]
     if not named:
-        if folders and all(p.name.lower() in _SPLITS for p in folders):
+        if folders and all(p.name.lower() in SPLITS for p in folders):
             raise DataError(f"{folders[0]}: must hold one folder of pictures a class; it holds none. Say which is which: "
                             f"{root.name}/{folders[0].name}/cat/1.jpg.")  # fmt: skip
         return {"train": folders}
     out: dict[str, list[Path]] = {}
     for folder in named:
-        split = _SPLITS[folder.name.lower()]
+        split = SPLITS[folder.name.lower()]
         if split in out:
             raise DataError(f"{folder}: must be the only folder of the split {split}; there is another. Join them.")
-        out[split] = _folders(folder)
+        out[split] = folders_in(folder)
     if "train" not in out:
         raise DataError(f"{root}: must hold a folder train beside {named[0].name}; got none. Add it, or move the class "
                         "folders up to have them split here.")  # fmt: skip
     for folder in set(folders) - set(named):
         if folder.name == UNLABELLED:
             out["train"].append(folder)
-        elif any(p.suffix.lower() in _SUFFIXES for p in _files(folder)):
+        elif any(p.suffix.lower() in _SUFFIXES for p in files_below(folder)):
             raise DataError(f"{folder}: must be train, validation or test, as the folders beside it are; it would be "
                             "left out. Rename it or move it away.")  # fmt: skip
     return out
@@ -150,7 +147,7 @@ def _rows(folders: list[Path]) -> Rows:
 
 def _pictures(folder: Path) -> list[Path]:
     """Return a class's pictures in order. Raises DataError if there is none, or a photo that would be left out."""
-    files = sorted(_files(folder))
+    files = sorted(files_below(folder))
     foreign = [p for p in files if p.suffix.lower() in _UNREADABLE]
     if foreign:
         raise DataError(f"{foreign[0]}: must be in a format that Pillow reads; got {foreign[0].suffix} ({len(foreign)} "
@@ -165,24 +162,13 @@ def _pictures(folder: Path) -> list[Path]:
     return pictures
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files below, but nothing hidden: neither `._1.jpg` nor what lies in `.ipynb_checkpoints`."""
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith("."):
-                yield Path(root, name)
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name != "__MACOSX")
-
-
 def _not_by_class(root: Path, classes: list[str]) -> DataError:
     """Return what is wrong with a folder that has fewer than two classes."""
-    loose = sum(p.suffix.lower() in _SUFFIXES for p in _files(root) if p.parent == root)
-    inside = [p.name for p in _folders(root / classes[0])] if classes and (root / classes[0]).is_dir() else []
-    got = f"one class, {classes[0]!r}" if classes else f"{len(_folders(root))} folders and no labelled picture in them"
+    loose = sum(p.suffix.lower() in _SUFFIXES for p in files_below(root) if p.parent == root)
+    inside = [p.name for p in folders_in(root / classes[0])] if classes and (root / classes[0]).is_dir() else []
+    got = (
+        f"one class, {classes[0]!r}" if classes else f"{len(folders_in(root))} folders and no labelled picture in them"
+    )
     if loose:
         got = f"{loose} pictures that lie in no class folder" if not classes else f"{got}, and {loose} beside it"
     remedy = f"Say which is which: {root.name}/cat/1.jpg, {root.name}/dog/2.jpg."

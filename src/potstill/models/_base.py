@@ -10,7 +10,7 @@ from pydantic import Field
 from potstill.core.outputs import TaskOutput
 from potstill.core.spec import InputPath, Registry, Spec
 from potstill.models._io import ModelIO
-from potstill.models.inputs import ImageInput, InputSpec
+from potstill.models.inputs import ImageInput, InputSpec, PlanarInput
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     OwnInput: TypeAlias = InputSpec
 else:
-    OwnInput = ImageInput  # families of other samples say their own
+    OwnInput = PlanarInput  # families of other samples say their own
 
 
 class ModelSpec(Spec, ABC):
@@ -32,7 +32,8 @@ class ModelSpec(Spec, ABC):
     """What a model of this family can give; a recipe of another task is refused."""
     kind: str
     input: OwnInput = Field(default_factory=ImageInput)
-    """How samples are brought to this model; its kind says which samples it reads."""
+    """How samples are brought to this model; its kind says which samples it reads. Sound comes as its spectrogram, a picture of
+    one channel."""
     weights: InputPath | None = None
     """Safetensors file to start from; names and shapes must match."""
     backbone: InputPath | None = None

@@ -114,10 +114,15 @@ class Results:
     def _independent(self, correct_SN: NDArray[Any]) -> NDArray[Any]:
         """Return one value a group of rows where the test rows belong to groups: rows of one group are no independent ones."""
         groups = self.dataset.splits["test"].groups
-        if groups is None:
+        if groups is None or self._one_group():
             return correct_SN
         known, weights = self.truth.labels_N >= 0, self.truth.weights_N
         return by_group(correct_SN, groups[known], None if weights is None else weights[known])
+
+    def _one_group(self) -> bool:
+        """Return whether every test row is of one group, so that nothing shows how groups differ."""
+        groups = self.dataset.splits["test"].groups
+        return groups is not None and len(np.unique(groups[self.truth.labels_N >= 0])) == 1
 
     def _arm(self, arm: str, correct_SN: NDArray[Any]) -> dict[str, Any]:
         facts = [self.facts(last_step(self.graph, arm, s)) for s in self.seeds]
@@ -135,7 +140,8 @@ class Results:
         }
 
     def _gain(self, control: str, arms: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        rows = "test rows" if self.dataset.splits["test"].groups is None else "groups of test rows"
+        alone = self.dataset.splits["test"].groups is None or self._one_group()
+        rows = "test rows" if alone else "groups of test rows"
         student, other = (self._independent(arms[name]) for name in (STUDENT, control))
         found = {"control": control, **gain(student, other, rows).as_dict()}
         if control == ALONE and len(self._kept_alone()) == len(self.seeds):  # the same weights: nothing was compared
@@ -216,6 +222,9 @@ class Results:
                           "the validation rows. There the gain over it is 0 by construction."))  # fmt: skip
         if not self.recipe.controls:
             notes.append(("caution", "No control was trained, so nothing is said about what distilling gave."))
+        if self._one_group():
+            notes.append(("caution", "All test rows are of one group (speaker, patient): the intervals cover its rows, not other "
+                          "groups, among which results may differ far more."))  # fmt: skip
         notes.append(("info", "One fixed teacher and one fixed split of the data: the intervals cover seeds and test "
                       "samples, not other teachers or other splits."))  # fmt: skip
         return [{"level": level, "text": text} for level, text in notes]

@@ -59,17 +59,22 @@ def labelled_rows(split: Split) -> NDArray[np.int64]:
     return rows
 
 
-def taught_rows(dataset: Dataset, progress: Progress, name: str) -> Callable[[str], Iterator[tuple[Any, Any]]]:
-    """Return ("all" or "labelled") -> batches of the training rows that a teacher may be taught by, as TeacherContext says."""
+def taught_rows(
+    dataset: Dataset, progress: Progress, name: str, augment: Sequence[AugmentSpec] = (), seed: int = 0
+) -> Callable[..., Iterator[tuple[Any, Any]]]:
+    """Return ("all" or "labelled", views = 0) -> batches of the training rows that a teacher may be taught by, as TeacherContext
+    says."""
 
-    def rows(labels: str) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    def rows(labels: str, views: int = 0) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         train = dataset.splits["train"]
         found = np.flatnonzero(np.asarray(train.labels) >= 0) if labels == "all" else labelled_rows(train)
-        with progress.task(name, len(found), "rows") as shown:
-            for start in range(0, len(found), MICRO_BATCH):
-                part = found[start : start + MICRO_BATCH].astype(np.int64)
-                yield gather(train, part)
-                shown.advance(len(part))
+        with progress.task(name, len(found) * (1 + views), "rows") as shown:
+            for view in range(1 + views):
+                for start in range(0, len(found), MICRO_BATCH):
+                    part = found[start : start + MICRO_BATCH].astype(np.int64)
+                    batch = make_batch(train, part, view, augment if view else (), seed, reveal=True)
+                    yield batch.inputs_BX.numpy(), batch.labels_B.numpy()
+                    shown.advance(len(part))
 
     return rows
 

@@ -49,7 +49,7 @@ class TeachStage(StageSpec):
             fit = module.supervised(context, dataset, self.task, self.augment, self.seed)
         teacher_context = TeacherContext(
             work=context.work, io=data_io(dataset), stats=dataset.stats, seed=self.seed,
-            fit=fit or _no_fit, rows=taught_rows(dataset, context.progress, context.name),
+            fit=fit or _no_fit, rows=taught_rows(dataset, context.progress, context.name, self.augment, self.seed),
         )  # fmt: skip
         facts = self.teacher.prepare(teacher_context)
         if int(os.environ.get("RANK", "0")) != 0:  # in a torchrun group, rank 0 reports

@@ -45,9 +45,9 @@ class TeacherContext:
     fit: Callable[[ModelSpec, TrainSpec, Path, int, str], None]
     """(model, training, folder, seed, labels "all" or "labelled") -> trains, leaving `student.json` and
     `student.safetensors` in the folder; resumable."""
-    rows: Callable[[str], Iterator[tuple[NDArray[Any], NDArray[Any]]]]
-    """"all" or "labelled" -> the training rows with such a label, in order, as (inputs [B, *X] as the data gives them, labels
-    [B] int64), not augmented; for a head over features that are computed once."""
+    rows: Callable[..., Iterator[tuple[NDArray[Any], NDArray[Any]]]]
+    """("all" or "labelled", views = 0) -> the training rows with such a label, in order, as (inputs [B, *X] as the data gives them,
+    labels [B] int64), first as they are, then augmented so many times; for a head over features that are computed once."""
 
 
 class TeacherSpec(Spec, ABC):

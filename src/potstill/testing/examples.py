@@ -22,6 +22,8 @@ from pydantic.fields import FieldInfo
 
 from potstill.core.spec import Spec
 from potstill.data.arrays import ArraysSpec, arrays
+from potstill.data.audio_folder import AudioFolderSpec
+from potstill.data.audio_table import AudioTableSpec
 from potstill.data.callable import CallableSpec
 from potstill.data.clinc150 import Clinc150Spec
 from potstill.data.forecast import ForecastSpec
@@ -42,6 +44,7 @@ from potstill.schedules.linear import LinearSpec
 from potstill.teachers._head import HeadSpec
 from potstill.teachers.object import ObjectTeacherSpec, object_teacher
 from potstill.teachers.onnx import OnnxTeacherSpec
+from potstill.teachers.speech_embedding import SpeechEmbeddingSpec
 from potstill.teachers.torch_module import TorchTeacherSpec
 from potstill.teachers.transformers import TransformersTeacherSpec
 from potstill.teachers.zoo import ZooTeacherSpec
@@ -187,6 +190,31 @@ def _image_folder(folder: Path) -> ImageFolderSpec:
     return ImageFolderSpec(path=folder)
 
 
+@maker(AudioFolderSpec)
+def _audio_folder(folder: Path) -> AudioFolderSpec:
+    from potstill.data._wav import encode_wav
+
+    for i, sound in enumerate(tiny.samples("audio", 60)):
+        file = folder / ("unlabelled" if i % 10 == 9 else f"class{i % 3}") / f"{'abcd'[i // 3 % 4]}_{i:02d}.wav"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(encode_wav(sound[: 1000 + 50 * i], 8000))
+    return AudioFolderSpec(path=folder, seconds=0.25, group_pattern="^([a-d])_")
+
+
+@maker(AudioTableSpec)
+def _audio_table(folder: Path) -> AudioTableSpec:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from potstill.data._wav import encode_wav
+
+    sounds = [{"bytes": encode_wav(sound, 8000), "path": None} for sound in tiny.samples("audio", 60)]
+    table = {"audio": sounds, "label": [None if i % 10 == 9 else f"class{i % 3}" for i in range(60)],
+             "speaker": ["abcd"[i // 3 % 4] for i in range(60)]}  # fmt: skip
+    pq.write_table(pa.table(table), folder / "train.parquet")
+    return AudioTableSpec(train=folder / "train.parquet", seconds=0.5, group_column="speaker", test_groups=("a",))
+
+
 @maker(ParquetSpec)
 def _parquet(folder: Path) -> ParquetSpec:
     import pyarrow as pa
@@ -304,3 +332,10 @@ def _transformers_teacher(folder: Path) -> TransformersTeacherSpec:
     from potstill.testing.pretrained import tiny_encoder
 
     return TransformersTeacherSpec(path=tiny_encoder(folder), max_tokens=24, hidden=8, head=HeadSpec(epochs=2))
+
+
+@maker(SpeechEmbeddingSpec)
+def _speech_embedding(folder: Path) -> SpeechEmbeddingSpec:
+    from potstill.testing.speech import embedding_of, melspectrogram_of
+
+    return SpeechEmbeddingSpec(melspectrogram=melspectrogram_of(folder), embedding=embedding_of(folder))

@@ -60,11 +60,11 @@ def _stats(spec: TeacherSpec) -> DataStats:
     return tiny.stats_for(spec.reads())
 
 
-def _rows(spec: TeacherSpec) -> Callable[[str], Iterator[tuple[Any, Any]]]:
+def _rows(spec: TeacherSpec) -> Callable[..., Iterator[tuple[Any, Any]]]:
     """Return tiny samples of every class, as a teacher's context gives them."""
     inputs = tiny.inputs(spec.reads(), 40, seed=3)
     labels = np.arange(40, dtype=np.int64) % 10
-    return lambda which: iter([(inputs[:32], labels[:32]), (inputs[32:], labels[32:])])
+    return lambda which, views=0: iter([(inputs[:32], labels[:32]), (inputs[32:], labels[32:])])
 
 
 def _drawn(model: ModelSpec, training: TrainSpec, folder: Path, seed: int, labels: str) -> None:

@@ -23,7 +23,7 @@ IO = ModelIO((10,), (1, 8, 8))
 """Of the tiny pictures; also that of the embedded digits."""
 STATS = DataStats((0.4,), (0.3,))
 """Of the tiny pictures."""
-STORED: dict[SampleKind, tuple[int, ...]] = {"image": (8, 10, 3), "series": (48, 2), "audio": (4000,), "text": (40,)}
+STORED: dict[SampleKind, tuple[int, ...]] = {"image": (8, 10, 3), "series": (48, 2), "audio": (8000,), "text": (40,)}
 """Kind -> shape of one tiny sample on disk; audio at 8 kHz."""
 _WORDS = [
     "potstill",

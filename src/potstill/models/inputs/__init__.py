@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Discriminator, Tag
+from pydantic import AfterValidator, Discriminator, Tag
 
 from potstill.models.inputs._base import InputSpec
 from potstill.models.inputs.audio import AudioInput
@@ -19,15 +19,27 @@ def _kind(value: Any) -> str:
     return str(stated)
 
 
+def _planar(value: Any) -> Any:
+    """Refuse what gives a model of pictures, [B, C, H, W], something else."""
+    if getattr(value, "features", "log-mel") != "log-mel":
+        raise ValueError(f"features must be log-mel for a model that reads pictures; got {value.features!r}")
+    return value
+
+
 if TYPE_CHECKING:
     from typing import TypeAlias
 
     AnyInput: TypeAlias = InputSpec
+    PlanarInput: TypeAlias = InputSpec
 else:
+    PlanarInput = Annotated[
+        Annotated[ImageInput, Tag("image")] | Annotated[AudioInput, Tag("audio")], Discriminator(_kind),
+        AfterValidator(_planar),
+    ]  # fmt: skip
     AnyInput = Annotated[
         Annotated[ImageInput, Tag("image")] | Annotated[SeriesInput, Tag("series")]
         | Annotated[AudioInput, Tag("audio")] | Annotated[TextInput, Tag("text")],
         Discriminator(_kind),
     ]  # fmt: skip
 
-__all__ = ["AnyInput", "AudioInput", "ImageInput", "InputSpec", "SeriesInput", "TextInput"]
+__all__ = ["AnyInput", "AudioInput", "ImageInput", "InputSpec", "PlanarInput", "SeriesInput", "TextInput"]
