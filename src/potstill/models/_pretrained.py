@@ -13,7 +13,7 @@ from potstill.core.errors import PotstillError
 from potstill.models.inputs.pretrained_tokens import offline_library, quiet
 
 
-def load_encoder(folder: Path) -> nn.Module:
+def load_encoder(folder: Path) -> Any:
     """Return the encoder of a folder with config.json and safetensors, without a head.
 
     Raises:
@@ -24,7 +24,7 @@ def load_encoder(folder: Path) -> nn.Module:
     library = offline_library()
     try:
         with quiet():
-            found: nn.Module = library.AutoModel.from_pretrained(
+            found = library.AutoModel.from_pretrained(
                 str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32,
                 attn_implementation="eager",
             )  # fmt: skip
@@ -33,7 +33,7 @@ def load_encoder(folder: Path) -> nn.Module:
             f"{folder}: must hold a Transformer (config.json, model.safetensors); got {str(err).splitlines()[0]}"
         ) from err
     if getattr(found, "pooler", None) is not None:
-        found.pooler = None  # type: ignore[assignment]  # trained for another task; the last layer is pooled here
+        found.pooler = None  # trained for another task; the last layer is pooled here
     return found
 
 

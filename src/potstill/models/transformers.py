@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from potstill.core.errors import MissingExtraError
+from potstill.core.errors import MissingExtraError, PotstillError
 from potstill.core.spec import InputPath
 from potstill.models._base import ModelSpec, registry
 from potstill.models._io import ModelIO
@@ -69,7 +69,11 @@ class TransformersModelSpec(ModelSpec):
         from potstill.models._pretrained import PretrainedClassifier, load_encoder
         from potstill.models.inputs.pretrained_tokens import load_tokenizer
 
+        encoder, tokenizer = load_encoder(self.path), load_tokenizer(self.path)
+        if len(tokenizer) > encoder.config.vocab_size:
+            raise PotstillError(f"{self.path}: its tokenizer must be the model's, which knows {encoder.config.vocab_size} "
+                                f"tokens; got one of {len(tokenizer)}.")  # fmt: skip
         return PretrainedClassifier(
-            load_encoder(self.path), int(load_tokenizer(self.path).pad_token_id), io.num_classes,
+            encoder, int(tokenizer.pad_token_id), io.num_classes,
             mean=self.pooling == "mean", hidden=self.hidden, dropout=self.dropout,
         )  # fmt: skip

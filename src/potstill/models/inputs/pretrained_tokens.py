@@ -25,6 +25,9 @@ _OFFLINE = {
     "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
 }  # fmt: skip
+_TOKENIZERS = (
+    "tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model"
+)  # fmt: skip
 
 
 def offline_library() -> Any:
@@ -49,6 +52,8 @@ def quiet() -> Iterator[None]:
 def load_tokenizer(folder: Path) -> Any:
     """Return the tokenizer of a folder. Raises PotstillError where there is none, or it has no padding."""
     library = offline_library()
+    if not any((folder / name).is_file() for name in _TOKENIZERS):  # the package would make an empty one, silently
+        raise PotstillError(f"{folder}: must hold a tokenizer ({', '.join(_TOKENIZERS)}); it has none of these files.")
     try:
         with quiet():
             found = library.AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
