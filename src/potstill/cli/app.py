@@ -75,7 +75,8 @@ def _root(
 def init(
     task: Annotated[str, typer.Argument(help="What is learnt; see: potstill list tasks.")] = "image-classification",
     data: Annotated[
-        Path, typer.Option(help="A folder of pictures by class, .parquet, .npz, or a folder of IDX files.")
+        Path,
+        typer.Option(help="A folder of pictures by class, .parquet, .npz, a folder of IDX files; for series .csv too."),
     ] = Path("."),
     out: Annotated[Path, typer.Option(help="The recipe to write.")] = Path("recipe.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the recipe if there is one.")] = False,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import re
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from potstill.cli import inits
 from potstill.cli._section import spec_of, yaml_of
 from potstill.core import atomic
 from potstill.core.errors import DataError, PotstillError, nearest
@@ -115,18 +119,27 @@ def write_recipe(task: str, data: Path, out: Path, *, force: bool) -> str:
             f"--data {data}: must be a file or folder that exists; got none. {nearest(data.name, siblings)}".rstrip()
         )
     base = out.resolve().parent
-    if task == "audio-classification":
-        from potstill.cli.init_audio import recipe_of
-
-        text, said = recipe_of(data, _shown(data, base), base, _name_of(data))
-        from_text(text, str(out), base)
-        atomic.write_bytes(out, text.encode())
-        return f"{said}\nWrote {out}\nNext: potstill plan {shlex.quote(str(out))}"
-    found = _look(data, base)
-    text = _recipe(_name_of(data), found)
+    if task == "image-classification":
+        found = _look(data, base)
+        text, said = _recipe(_name_of(data), found), _said(found)
+    else:
+        text, said = _own(task)(data, _relative(data, base), _name_of(data))
     from_text(text, str(out), base)
     atomic.write_bytes(out, text.encode())
-    return _said(out, found)
+    return f"{said}\nWrote {out}\nNext: potstill plan {shlex.quote(str(out))}"
+
+
+def _own(task: str) -> Callable[[Path, str, str], tuple[str, str]]:
+    """Return the function of cli/inits that writes a task's recipe. Raises PotstillError where there is none."""
+    name = task.replace("-", "_")
+    known = sorted(m.name for m in pkgutil.iter_modules(inits.__path__) if not m.name.startswith("_"))
+    if name not in known:
+        can = ", ".join(["image-classification", *(m.replace("_", "-") for m in known)])
+        raise PotstillError(
+            f"init: cannot write a recipe for {task!r}; it can for {can}. Begin with one of the folder recipes/."
+        )
+    found: Callable[[Path, str, str], tuple[str, str]] = importlib.import_module(f"potstill.cli.inits.{name}").recipe
+    return found
 
 
 def _recipe(name: str, found: _Found) -> str:
@@ -147,7 +160,7 @@ def _recipe(name: str, found: _Found) -> str:
     )
 
 
-def _said(out: Path, found: _Found) -> str:
+def _said(found: _Found) -> str:
     names = ", ".join(found.classes[:8]) + (", ..." if len(found.classes) > 8 else "")
     others = "".join(f", {num} for the {split}" for split, num in found.others.items())
     unlabelled = f", {found.unlabelled} of them without a label" if found.unlabelled else ""
@@ -158,13 +171,11 @@ def _said(out: Path, found: _Found) -> str:
         f"Found {len(found.classes)} classes: {names}\n"
         f"      {found.rows} pictures to learn from{unlabelled}{others}; {found.pictures}\n"
         f"{few}"
-        f"Wrote {out}\n"
-        f"Next: potstill plan {shlex.quote(str(out))}"
-    )
+    ).rstrip("\n")
 
 
-def _shown(data: Path, base: Path) -> str:
-    """Return a path as a recipe in `base` says it."""
+def _relative(data: Path, base: Path) -> str:
+    """Return a path as a recipe in `base` says it. Raises PotstillError where it would be read as something else."""
     shown = os.path.relpath(data.resolve(), base)
     if "$" in shown:
         raise PotstillError(
@@ -175,7 +186,7 @@ def _shown(data: Path, base: Path) -> str:
 
 def _look(data: Path, base: Path) -> _Found:
     """Return what there is at `data`; paths are written relative to `base`."""
-    shown = _shown(data, base)
+    shown = _relative(data, base)
     if data.is_dir():
         names = sorted(p.name for p in data.iterdir() if p.is_file())
         if any("idx" in name and "ubyte" in name for name in names):

@@ -37,6 +37,7 @@ class Table:
             )
         self.csv = not name.endswith((".parquet", ".npz"))
         self._arrays: Batch | None = _npz(path) if name.endswith(".npz") else None
+        self._names: list[str] | None = None
         self._file = None if self.csv or self._arrays is not None else _parquet(path)
 
     @property
@@ -46,7 +47,9 @@ class Table:
             return list(self._arrays)
         if self._file is not None:
             return list(self._file.schema_arrow.names)
-        return _csv_names(self.path)
+        if self._names is None:
+            self._names = _csv_names(self.path)
+        return self._names
 
     def must_have(self, columns: Sequence[str], field: str) -> None:
         """Raise DataError unless all are there; names the field that asks, and the nearest column."""
@@ -67,17 +70,17 @@ class Table:
         kind = self._file.schema_arrow.field(column).type
         return bool(kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind))
 
-    def is_number(self, column: str) -> bool:
-        """Return whether a column holds one number a row; of a CSV, whether its first rows do."""
+    def numeric(self) -> list[str]:
+        """Return the columns that hold one number a row; of a CSV, those whose first rows do."""
         if self._arrays is not None:
-            return self._arrays[column].ndim == 1 and self._arrays[column].dtype.kind in "iuf"
+            return [n for n, a in self._arrays.items() if a.ndim == 1 and a.dtype.kind in "iuf"]
         if self._file is not None:
             import pyarrow.types as kinds
 
-            kind = self._file.schema_arrow.field(column).type
-            return bool(kinds.is_integer(kind) or kinds.is_floating(kind))
-        first = next(self.batches((), (column,)), {column: np.empty(0, object)})[column]
-        return len(first) > 0 and all(v is None or _is_float(v) for v in first)
+            fields = list(self._file.schema_arrow)
+            return [f.name for f in fields if kinds.is_integer(f.type) or kinds.is_floating(f.type)]
+        first = next(self.batches((), self.names), {})
+        return [n for n, column in first.items() if all(v is None or _is_float(v) for v in column)]
 
     def where(self, row: int) -> str:
         """Return a row's place in the file, for names and errors."""

@@ -90,7 +90,7 @@ class ForecastSpec(DataSpec):
             table.must_have([self.time], "time")
         if self.values is not None:
             table.must_have(self.values, "values")
-        names = [n for n in self.values or table.names if n != self.time and (self.values or table.is_number(n))]
+        names = [n for n in self.values or table.numeric() if n != self.time]
         if not names:
             raise DataError(f"{self.path}: must have columns of numbers; it has: {', '.join(table.names[:12])}.")
         for target in self.targets or ():

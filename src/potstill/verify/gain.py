@@ -171,7 +171,7 @@ def by_group(values_SN: NDArray[Any], groups_N: NDArray[Any], weights_N: NDArray
     takes each for an independent one is too narrow.
 
     A group's value is its part of the mean, linearised for groups of different sizes, so that the mean over groups is that
-    over rows (the ratio estimator of a cluster sample; Cochran 1977, Sampling Techniques, section 9A.1).
+    over rows (the ratio estimator of a cluster sample; Cochran 1977, Sampling Techniques, on clusters of unequal sizes).
 
     Args:
         values_SN: each row's share of a metric; where rows have weights, times weight over mean weight.

@@ -132,7 +132,7 @@ def test_a_wrong_command_line_exits_with_2_and_says_which_part(args: list[str], 
 def test_list_says_what_there_is() -> None:
     code, out, _ = said("list")
     assert code == 0 and max(map(len, out.splitlines())) <= 80
-    assert re.search(r"^ *models +ds-cnn, mobilenet-v2", out, re.M)
+    assert re.search(r"^ *models +ds-cnn, ds-cnn-1d", out, re.M)
     families = json.loads(said("list", "--json")[1])
     assert "soft-label" in families["objectives"] and "image-folder" in families["data"]
     for family, kinds in families.items():

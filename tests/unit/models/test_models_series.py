@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from potstill.core.errors import ShapeError
+from potstill.core.samples import DataStats
 from potstill.exporters.onnx import OnnxSpec
 from potstill.models import ModelIO, ModelSpec
 from potstill.models.ds_cnn_1d import DsCnn1dSpec
 from potstill.models.forecast_linear import ForecastLinearSpec
 from potstill.models.forecast_mlp import ForecastMlpSpec
 from potstill.models.gru import GruSpec
+from potstill.models.inputs import SeriesInput
 from potstill.models.patch_transformer import PatchTransformerSpec
 from potstill.models.tcn import TcnSpec
 
@@ -137,3 +139,25 @@ def test_what_cannot_be_built_is_refused() -> None:
             built(spec, VALUES)
     with pytest.raises(ShapeError, match=r"Leave data.targets out, or use a model that mixes variables"):
         built(ForecastMlpSpec(), ModelIO((H, 1), (V, T), "series"))
+
+
+def test_a_window_is_normalised_by_itself_where_that_is_asked_for() -> None:
+    stats = DataStats((0.5, -1.0, 2.0), (2.0, 1.0, 3.0))
+    spec = SeriesInput(by_window=(0, 2)).resolved(CLASSES, stats)
+    x = drawn().numpy().astype(np.float64) * 4 + 9
+    expected = np.empty_like(x)
+    for b, v in np.ndindex(4, V):
+        one = x[b, v]
+        own = (one - one.mean()) / np.sqrt(one.var() + (0.1 * stats.std[v]) ** 2)
+        expected[b, v] = own if v in (0, 2) else (one - stats.mean[v]) / stats.std[v]
+    found = spec.preprocess(CLASSES)(torch.from_numpy(x.astype(np.float32)))
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
+    every = SeriesInput(by_window="all").resolved(CLASSES, stats)
+    assert every.by_window == (0, 1, 2)
+    level = every.preprocess(CLASSES)(torch.from_numpy((x + 100).astype(np.float32)))
+    np.testing.assert_allclose(
+        level.numpy(), every.preprocess(CLASSES)(torch.from_numpy(x.astype(np.float32))).numpy(), atol=1e-4
+    )
+    for bad in ((3,), (0, 0)):
+        with pytest.raises(ShapeError, match=r"input.by_window: must be variables in 0..2, each once"):
+            SeriesInput(by_window=bad).resolved(CLASSES, stats)
