@@ -123,13 +123,13 @@ def write_recipe(task: str, data: Path, out: Path, *, force: bool) -> str:
         found = _look(data, base)
         text, said = _recipe(_name_of(data), found), _said(found)
     else:
-        text, said = _own(task)(data, _relative(data, base), _name_of(data))
+        text, said = _own(task)(data, _shown(data, base), base, _name_of(data))
     from_text(text, str(out), base)
     atomic.write_bytes(out, text.encode())
     return f"{said}\nWrote {out}\nNext: potstill plan {shlex.quote(str(out))}"
 
 
-def _own(task: str) -> Callable[[Path, str, str], tuple[str, str]]:
+def _own(task: str) -> Callable[[Path, str, Path, str], tuple[str, str]]:
     """Return the function of cli/inits that writes a task's recipe. Raises PotstillError where there is none."""
     name = task.replace("-", "_")
     known = sorted(m.name for m in pkgutil.iter_modules(inits.__path__) if not m.name.startswith("_"))
@@ -138,7 +138,9 @@ def _own(task: str) -> Callable[[Path, str, str], tuple[str, str]]:
         raise PotstillError(
             f"init: cannot write a recipe for {task!r}; it can for {can}. Begin with one of the folder recipes/."
         )
-    found: Callable[[Path, str, str], tuple[str, str]] = importlib.import_module(f"potstill.cli.inits.{name}").recipe
+    found: Callable[[Path, str, Path, str], tuple[str, str]] = importlib.import_module(
+        f"potstill.cli.inits.{name}"
+    ).recipe
     return found
 
 
@@ -174,8 +176,8 @@ def _said(found: _Found) -> str:
     ).rstrip("\n")
 
 
-def _relative(data: Path, base: Path) -> str:
-    """Return a path as a recipe in `base` says it. Raises PotstillError where it would be read as something else."""
+def _shown(data: Path, base: Path) -> str:
+    """Return a path as a recipe in `base` says it."""
     shown = os.path.relpath(data.resolve(), base)
     if "$" in shown:
         raise PotstillError(
@@ -186,7 +188,7 @@ def _relative(data: Path, base: Path) -> str:
 
 def _look(data: Path, base: Path) -> _Found:
     """Return what there is at `data`; paths are written relative to `base`."""
-    shown = _relative(data, base)
+    shown = _shown(data, base)
     if data.is_dir():
         names = sorted(p.name for p in data.iterdir() if p.is_file())
         if any("idx" in name and "ubyte" in name for name in names):

@@ -17,7 +17,7 @@ from potstill.data.augment import make_batch
 from potstill.data.dataset import Dataset
 from potstill.tasks import TaskSpec, Truth
 from potstill.verify.accuracy import run_split
-from potstill.verify.gain import accuracy_interval
+from potstill.verify.gain import accuracy_interval, by_group
 from potstill.verify.latency import interleaved
 from potstill.verify.memory import peak_memory
 
@@ -60,25 +60,29 @@ def verify_model(
         return prepare(make_batch(test, rows, 0, (), 0, reveal=True).inputs_BX.numpy()) * factor
 
     outputs = run_split(session, len(test), inputs, Progress("quiet"))
-    if outputs.shape[1] != len(dataset.classes):
+    if dataset.target_shape is None and outputs.shape[1] != len(dataset.classes):
         raise ShapeError(
             f"{path}: must give {len(dataset.classes)} classes, as the data has; it gives {outputs.shape[1]}."
         )
     truth = Truth.of(dataset, "test")
     metrics = task.metrics(outputs, truth)
     one = inputs(np.zeros(1, dtype=np.int64))
-    value, low, high = accuracy_interval(task.correct(outputs, truth)[None])
+    correct_SN = task.correct(outputs, truth)[None]
+    if test.groups is not None:
+        known, weights = truth.labels_N >= 0, truth.weights_N
+        correct_SN = by_group(correct_SN, test.groups[known], None if weights is None else weights[known])
+    value, low, high = accuracy_interval(correct_SN)
     latency = interleaved({"model": lambda: session(one)}, blocks=30, lock=lock)["model"]
     return {
         "model": str(path),
         "preprocessing": "inside" if ours else f"pixels times {scale:g}, nothing else",
         "rows": len(test),
         task.headline: {"value": value, "low": low, "high": high, "source": "measured"},
-        "macro_f1": metrics["macro_f1"],
+        **{k: metrics[k] for k in ("macro_f1", "mse", "mae") if k in metrics},
         "latency_ms": {**latency, "threads": threads, "batch": 1, "source": "measured"},
         "peak_memory_bytes": peak_memory(path, one, threads),
         "file_bytes": _size(path),
-        "per_class": metrics["per_class"],
+        **{k: metrics[k] for k in ("per_class", "per_variable") if k in metrics},
     }
 
 

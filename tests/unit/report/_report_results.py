@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -135,6 +136,46 @@ def chosen(kept: list[str]) -> dict[str, Any]:
     return out
 
 
+def forecast() -> dict[str, Any]:
+    """Return results of values: an error as the headline, no classes, forecasts over truth."""
+    out = results(["load", "temperature"])
+    out |= {"task": "timeseries-forecasting", "disagreements": [], "forecasts": [
+        {"row": row, "variable": name, "quantile": quantile, "error": 0.1 + quantile,
+         "past": [math.sin(t / 3) for t in range(48)] if row else [], "truth": [math.sin(t / 3) for t in range(48, 72)],
+         "teacher": [0.9 * math.sin(t / 3) for t in range(48, 72)], "student": [0.7 * math.sin(t / 3) for t in range(48, 72)]}
+        for row, (name, quantile) in enumerate((("load", 0.0), ("temperature", 0.5), ("load", 0.99)))
+    ]}  # fmt: skip
+    out["data"] |= {"source": "forecast", "shape": [48, 2], "sample": "series", "target_shape": [24, 2]}
+    by = [{"name": name, "mse": 0.37, "mae": 0.39} for name in out["classes"]]
+    for who, mse in (("teacher", 0.36), ("student", 0.375)):
+        kept = {
+            k: v
+            for k, v in out[who].items()
+            if k not in ("macro_f1", "nll", "per_class", "confusion", "calibration", "accuracy")
+        }
+        steps = [mse + 0.002 * (h - 12) for h in range(24)]
+        error = {**_interval(1 - mse), "source": "measured", "unit": "error"}
+        out[who] = {
+            **kept,
+            "accuracy": error,
+            "mse": mse,
+            "mae": 0.4,
+            "mse_by_step": steps,
+            "per_variable": by,
+            "rows": 40,
+        }
+    for arm in out["arms"]:
+        arm["accuracy"] |= {"value": 0.62, "low": 0.57, "high": 0.67, "unit": "error"}
+        arm["per_seed"] = [0.62, 0.63]
+        arm |= {"mse": 0.38, "mae": 0.4}
+        del arm["macro_f1"], arm["per_class"]
+    artifact = out["artifacts"][0]
+    artifact["accuracy"] |= {"unit": "error"}
+    artifact["parity"]["top1_agreement"] = None
+    out["store"]["kl_error"] = {}
+    return out
+
+
 def forms() -> dict[str, dict[str, Any]]:
     """Return every form by name, each a deep copy."""
     hostile = results(HOSTILE)
@@ -145,7 +186,7 @@ def forms() -> dict[str, dict[str, Any]]:
     hostile["notes"][0]["text"] = HOSTILE[2]
     hostile["teacher"]["gate"]["checks"][0]["detail"] = HOSTILE[0]
     made = {
-        "plain": results(), "chosen": chosen(["student", "control"]), "trained alone": chosen(["control"]), "hostile": hostile, "bare": bare(), "half known": half_known(), "one seed": results(seeds=1),
+        "plain": results(), "chosen": chosen(["student", "control"]), "trained alone": chosen(["control"]), "forecast": forecast(), "hostile": hostile, "bare": bare(), "half known": half_known(), "one seed": results(seeds=1),
         "two classes": results(["no", "yes"]), "twenty classes": results([f"class {i}" for i in range(20)]),
         "forty classes": results([f"kind {i:02d}" for i in range(40)]),
     }  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from potstill.core.errors import PotstillError
 from potstill.data._columns import Table
@@ -39,12 +38,3 @@ def needed(table: Table, usual: Sequence[str], what: str) -> str:
 def numbers(table: Table, but: Sequence[str | None]) -> list[str]:
     """Return the columns with one number a row, without some."""
     return [n for n in table.numeric() if n not in but]
-
-
-def yaml_of(value: Any) -> str:
-    """Return a value as YAML on one line, quoted where it must be."""
-    import yaml
-
-    plain = list(value) if isinstance(value, tuple) else value
-    text: str = yaml.safe_dump(plain, allow_unicode=True, width=1 << 20, default_flow_style=True)
-    return text.removesuffix("...\n").strip()

@@ -91,12 +91,13 @@ class Heard:
         return min(_LONGEST_S, math.ceil(float(np.quantile(self.seconds, 0.95)) * 10 - 1e-9) / 10)
 
 
-def recipe(data: Path, shown: str, name: str) -> tuple[str, str]:
+def recipe(data: Path, shown: str, base: Path, name: str) -> tuple[str, str]:
     """Return (a recipe's text, what was found) for recordings.
 
     Args:
         data: a folder with one folder of WAV files a class, or a table that names or holds them.
         shown: its path as the recipe says it.
+        base: folder of the recipe.
         name: of the recipe.
 
     Raises:
@@ -105,15 +106,14 @@ def recipe(data: Path, shown: str, name: str) -> tuple[str, str]:
     section: dict[str, Any] = {"kind": "audio-folder", "path": shown, "seconds": 1.0}
     if not data.is_dir():
         section = {"kind": "audio-table", "train": shown, "seconds": 1.0, **_columns(data)}
-    there = {"path" if data.is_dir() else "train": str(data.resolve())}
-    spec = spec_of({**section, **there}, Path())
+    spec = spec_of(section, base)
     heard = _headers(spec)
     section["seconds"] = heard.length()
     if len(heard.rates) > 1:
         section["rate_hz"] = heard.usual_rate
     if heard.num_stereo:
         section["downmix"] = True
-    spec = spec_of({**section, **there}, Path())
+    spec = spec_of(section, base)
     source = spec.open()
     rows = source.splits["train"].num_rows
     lines = [f"{field}: {yaml_of(value)}" for field, value in section.items()]

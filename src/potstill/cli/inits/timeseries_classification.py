@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from potstill.cli._section import yaml_of
 from potstill.cli.inits import _tables as tables
 from potstill.core.errors import PotstillError
 
@@ -51,7 +52,7 @@ seeds: 3                   # trainings of each, for the interval
 """
 
 
-def recipe(data: Path, shown: str, name: str) -> tuple[str, str]:
+def recipe(data: Path, shown: str, base: Path, name: str) -> tuple[str, str]:
     """Return (the recipe's text, what was found).
 
     Raises:
@@ -65,14 +66,14 @@ def recipe(data: Path, shown: str, name: str) -> tuple[str, str]:
     source = SeriesSpec(path=data, **found).open()
     steps, variables = source.shape
     rows, classes = source.splits["train"].num_rows, source.classes or []
-    lines = ["kind: series", f"path: {tables.yaml_of(shown)}", *(f"{k}: {tables.yaml_of(v)}" for k, v in found.items())]
+    lines = ["kind: series", f"path: {yaml_of(shown)}", *(f"{k}: {yaml_of(v)}" for k, v in found.items())]
     lines += [
         f"{split}: {share}" for split, share in (("validation", 0.1), ("test", 0.2)) if split not in source.splits
     ]
     if "group" not in found:
         lines.append("# group: person         # if several windows are of one person or machine: name its column")
     text = _TEMPLATE.format(
-        name=tables.yaml_of(name), classes=len(classes), rows=rows, data="".join(f"  {line}\n" for line in lines),
+        name=yaml_of(name), classes=len(classes), rows=rows, data="".join(f"  {line}\n" for line in lines),
         shift=max(1, steps // 20), downsample=2 if steps >= 32 else 1 if steps >= 8 else 0,
         stride=4 if steps >= 512 else 2 if steps >= 128 else 1,
         epochs=60 if rows < 2000 else 30 if rows < 10_000 else 12, batch=16 if rows < 500 else 64,

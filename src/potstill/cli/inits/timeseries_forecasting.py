@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from potstill.cli._section import yaml_of
 from potstill.cli.inits import _tables as tables
 
 _TEMPLATE = """\
@@ -50,7 +51,7 @@ seeds: 3                   # trainings of each, for the interval
 """
 
 
-def recipe(data: Path, shown: str, name: str) -> tuple[str, str]:
+def recipe(data: Path, shown: str, base: Path, name: str) -> tuple[str, str]:
     """Return (the recipe's text, what was found).
 
     Raises:
@@ -76,8 +77,8 @@ def recipe(data: Path, shown: str, name: str) -> tuple[str, str]:
     fields: dict[str, Any] = {"time": time, "values": tuple(values), "lookback": lookback, "horizon": horizon}
     rows = ForecastSpec(path=data, **fields).open().splits["train"].num_rows
     text = _TEMPLATE.format(
-        name=tables.yaml_of(name), horizon=horizon, variables="1 variable" if len(values) == 1 else f"{len(values)} variables",
-        rows=rows, path=tables.yaml_of(shown), time=f"  time: {tables.yaml_of(time)}\n" if time else "", values=tables.yaml_of(values), lookback=lookback,
+        name=yaml_of(name), horizon=horizon, variables="1 variable" if len(values) == 1 else f"{len(values)} variables",
+        rows=rows, path=yaml_of(shown), time=f"  time: {yaml_of(time)}\n" if time else "", values=yaml_of(values), lookback=lookback,
     )  # fmt: skip
     when = f", steps by {time}" if time else ", steps in the order of the file"
     return (
