@@ -22,6 +22,7 @@ def scores(task: TaskSpec, outputs_NX: NDArray[Any], truth: Truth) -> dict[str, 
         return {k: v for k, v in found.items() if k != task.headline}
     return {
         "macro_f1": found["macro_f1"],
+        **{name: found[name] for name in ("macro_auroc", "rejection") if name in found},
         "nll": found["nll"],
         "per_class": found["per_class"],
         "confusion": found["confusion"],
@@ -34,10 +35,13 @@ def mean_scores(task: TaskSpec, runs: list[NDArray[Any]], truth: Truth) -> dict[
     found = [task.metrics(outputs, truth) for outputs in runs]
     names = [
         n
-        for n in ("macro_f1", "balanced_accuracy", "mean_average_precision", "exact_match", "mse", "mae")
+        for n in ("macro_f1", "macro_auroc", "balanced_accuracy", "mean_average_precision", "exact_match", "mse", "mae")
         if n in found[0]
     ]
-    out: dict[str, Any] = {n: float(np.mean([f[n] for f in found])) for n in names}
+    out: dict[str, Any] = {n: float(np.mean([f[n] for f in found])) for n in names if found[0][n] is not None}
+    if "rejection" in found[0]:
+        judged = [f["rejection"] for f in found]
+        out["rejection"] = {n: float(np.mean([r[n] for r in judged])) for n in ("auroc", "false_accept_rate")}
     if "per_class" in found[0]:
         out["per_class"] = found[0]["per_class"]
     return out

@@ -52,6 +52,7 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         terms=_terms(results),
         per_class=_per_class(results),
         confusion=_confusion(results),
+        rejections=_rejections(results),
         pairs=_worst_pairs(results),
         calibration=_calibration(results),
         pictures=_pictures(results, run) if samples else [],
@@ -306,6 +307,13 @@ def _confusion(results: dict[str, Any]) -> str:
     if not counts or len(counts) > _MANY_CLASSES:
         return ""
     return charts.heat("Confusion of the student", results["classes"], counts)
+
+
+def _rejections(results: dict[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """Return (model, how well it tells texts of no class) of teacher, student and controls, where that was judged."""
+    found = [("teacher", (results.get("teacher") or {}).get("rejection"))]
+    found += [(arm["name"], arm.get("rejection")) for arm in results.get("arms") or []]
+    return [(name, rejection) for name, rejection in found if rejection]
 
 
 def _worst_pairs(results: dict[str, Any]) -> list[tuple[str, str, int]]:

@@ -303,3 +303,18 @@ def test_of_one_term_only_the_loss_is_drawn(tmp_path: Path) -> None:
 def test_an_epoch_is_said_in_steps(tmp_path: Path) -> None:
     text = "".join(read(page(results(), tmp_path, samples=False)).text)
     assert "trained for 2,160 optimiser steps. An epoch is 36 of them." in text
+
+
+def test_texts_of_no_class_are_judged_where_there_are_some(tmp_path: Path) -> None:
+    found = results()
+    assert "Out of scope" not in page_of.page(found, tmp_path, samples=False)
+    judged = {"auroc": 0.912, "false_accept_rate": 0.25, "threshold": 0.1, "num_inside": 4500, "num_outside": 1000}
+    found["teacher"]["rejection"], found["student"]["rejection"] = judged, {**judged, "auroc": 0.9}
+    for arm in found["arms"]:
+        arm["rejection"] = {"auroc": 0.875, "false_accept_rate": 0.5}
+    read = Reader()
+    html = page_of.page(found, tmp_path, samples=False)
+    read.feed(html)
+    text = " ".join(" ".join(read.text).split())
+    assert "1,000 test rows without a label against 4,500 with one" in text
+    assert "teacher 0.912 25.0" in text and text.count("0.875 50.0") == len(found["arms"])
