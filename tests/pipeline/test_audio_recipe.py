@@ -28,18 +28,17 @@ def results_of(folder: Path) -> dict[str, Any]:
 def test_spoken_digits(tmp_path: Path, cli: Cli, cache: Path, shared_data: Path) -> None:
     recipe = yaml.safe_load(RECIPE.read_text())
     recipe |= {"seeds": 1, "verify": {"blocks": 5}}
-    recipe["data"]["limit"] = 300
+    recipe["data"] |= {"limit": 200, "test": 0.15}  # one speaker of the two
+    recipe["teacher"]["views"] = 0
     recipe["labels"]["views"] = 1
     recipe["steps"][0]["training"]["epochs"] = 3
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     cli("run", tmp_path / "recipe.yaml", "--out", tmp_path / "run", "--threads", 1, POTSTILL_DATA=str(shared_data))
     found = results_of(tmp_path / "run")
     assert (
-        found["data"]["sample"] == "audio"
-        and found["data"]["rate_hz"] == 8000
-        and found["data"]["rows"]["test"] == 1000
+        found["data"]["sample"] == "audio" and found["data"]["rate_hz"] == 8000 and found["data"]["rows"]["test"] == 500
     )
-    assert found["teacher"]["accuracy"]["value"] > 0.85 and found["teacher"]["saw_hidden_labels"] is False
+    assert found["teacher"]["accuracy"]["value"] > 0.6 and found["teacher"]["saw_hidden_labels"] is False
     assert found["models"]["student"]["params"] < 60_000
     assert found["artifacts"][0]["accuracy_drop"] == pytest.approx(0, abs=2e-3)
     drawn = [tmp_path / "run" / entry["file"] for entry in found["disagreements"]]

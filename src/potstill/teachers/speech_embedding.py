@@ -67,9 +67,7 @@ class SpeechEmbeddingSpec(TeacherSpec):
         return self.labels == "all"
 
     def _fit(self, context: TeacherContext) -> None:
-        """Fit the head and leave it in the folder; the standardisation of features is folded into it."""
-        from sklearn.linear_model import LogisticRegression
-
+        """Fit the head and leave it in the folder."""
         ear = Ear(self, context.io)
         parts = [(ear(inputs), labels) for inputs, labels in context.rows(self.labels, self.views)]
         features, labels = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
@@ -79,15 +77,24 @@ class SpeechEmbeddingSpec(TeacherSpec):
             raise TeacherError(
                 f"teacher: every class must have a training label for the head; class {missing[0]} has none."
             )
-        mean, std = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-6)
-        model = LogisticRegression(C=1 / self.penalty, max_iter=1000).fit((features - mean) / std, labels)
-        weight, bias = model.coef_, model.intercept_
-        if num_classes == 2:  # one column says both
-            weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-        weight = weight / std
-        write_arrays(context.work / _HEAD, {
-            "weight": weight.T.astype(np.float32).copy(), "bias": (bias - weight @ mean).astype(np.float32),
-        })  # fmt: skip
+        weight_DK, bias_K = fit_head(features, labels, self.penalty)
+        write_arrays(context.work / _HEAD, {"weight": weight_DK, "bias": bias_K})
+
+
+def fit_head(
+    features_ND: NDArray[Any], labels_N: NDArray[np.int64], penalty: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return (weight [D, K], bias [K]) of a logistic regression over standardised features, the standardisation folded in; every
+    class 0..K-1 must be there."""
+    from sklearn.linear_model import LogisticRegression
+
+    mean, std = features_ND.mean(axis=0), np.maximum(features_ND.std(axis=0), 1e-6)
+    model = LogisticRegression(C=1 / penalty, max_iter=1000).fit((features_ND - mean) / std, labels_N)
+    weight, bias = model.coef_, model.intercept_
+    if len(weight) == 1:  # of two classes, one row says both
+        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    weight = weight / std
+    return np.ascontiguousarray(weight.T, np.float32), (bias - weight @ mean).astype(np.float32)
 
 
 class Ear:
