@@ -69,6 +69,15 @@ def test_clinc150_in_little(cli: Cli, cache: Path, few_intents: Path, tmp_path: 
     page = (tmp_path / "out" / "report.html").read_text()
     worst = results["disagreements"][0]["text"]
     assert worst and worst.split()[0] in page and "out of scope" in page
+    measured = json.loads(cli("verify", "out/student.onnx", "--data", "recipe.yaml", "--json").stdout)
+    assert measured["accuracy"]["value"] == artifact["accuracy"]["value"]
+    assert measured["rejection"] == results["student"]["rejection"]
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "out" / "student.onnx").rename(tmp_path / "alone" / "student.onnx")
+    assert (
+        "must have its student.json beside it"
+        in cli("verify", "alone/student.onnx", "--data", "recipe.yaml", check=2).stderr
+    )
 
 
 @pytest.mark.parametrize(

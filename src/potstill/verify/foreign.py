@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from potstill.core import atomic
 from potstill.core.errors import PotstillError, ShapeError
 from potstill.core.onnx_session import OnnxSession, external_locations
 from potstill.core.progress import Progress
@@ -57,7 +58,8 @@ def verify_model(
     test = dataset.splits["test"]
 
     def inputs(rows: Any) -> Any:
-        return prepare(make_batch(test, rows, 0, (), 0, reveal=True).inputs_BX.numpy()) * factor
+        ready = prepare(make_batch(test, rows, 0, (), 0, reveal=True).inputs_BX.numpy())
+        return ready if dataset.kind == "text" else ready * factor
 
     outputs = run_split(session, len(test), inputs, Progress("quiet"))
     if dataset.target_shape is None and outputs.shape[1] != len(dataset.classes):
@@ -78,7 +80,7 @@ def verify_model(
         "preprocessing": "inside" if ours else f"pixels times {scale:g}, nothing else",
         "rows": len(test),
         task.headline: {"value": value, "low": low, "high": high, "source": "measured"},
-        **{k: metrics[k] for k in ("macro_f1", "mse", "mae") if k in metrics},
+        **{k: metrics[k] for k in ("macro_f1", "rejection", "mse", "mae") if k in metrics},
         "latency_ms": {**latency, "threads": threads, "batch": 1, "source": "measured"},
         "peak_memory_bytes": peak_memory(path, one, threads),
         "file_bytes": _size(path),
@@ -91,8 +93,7 @@ def _preparation(path: Path, session: OnnxSession, dataset: Dataset) -> Callable
     given = input_shape(dataset.kind, dataset.shape)
     takes = session.input_shape
     if dataset.kind == "text":
-        raise ShapeError(f"{path}: must read samples as the data gives them; it reads tokens, and a file does not say how text "
-                         "becomes them. Verify it within the run that made it.")  # fmt: skip
+        return _tokenizer(path, dataset)
     if len(takes) != len(given) + 1 or takes[1] not in (None, given[0]):
         raise ShapeError(
             f"{path}: must take {given[0]} channels first, as the data has; it takes {list(session.input_shape)}."
@@ -104,6 +105,22 @@ def _preparation(path: Path, session: OnnxSession, dataset: Dataset) -> Callable
     from potstill.models.inputs.preprocess import Resize
 
     return Resize(nn.Identity(), (takes[2] or given[1], takes[3] or given[2])).outside_numpy
+
+
+def _tokenizer(path: Path, dataset: Dataset) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Return what makes tokens of texts: that of the `student.json` beside the file. Raises ShapeError where there is none."""
+    from pydantic import TypeAdapter
+
+    from potstill.models import ModelSpec, io_of, registry
+
+    card = path.parent / "student.json"
+    if not card.is_file():
+        raise ShapeError(f"{path}: must have its student.json beside it; there is none. A file of tokens does not say how text "
+                         "becomes them.")  # fmt: skip
+    spec: ModelSpec = TypeAdapter(registry.union()).validate_python(atomic.read_json(card)["model"])
+    io = io_of(dataset.kind, dataset.shape, (len(dataset.classes),), dataset.rate_hz)
+    spec.input.must_read(io, str(card))
+    return spec.input.preprocess(io).outside_numpy
 
 
 def _size(path: Path) -> int:
