@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import _measure as measure
+import numpy as np
 
 STEPS = 12
 CONTROL = "hard-label"
@@ -97,7 +98,7 @@ class Setting:
 
 def _nothing(split: Any) -> Any:
     """Return a split without rows: an evaluation would cost the same for all, and blur the ratio."""
-    return replace(split, **{name: value[:0] for name, value in vars(split).items()})
+    return replace(split, **{k: v[:0] for k, v in vars(split).items() if isinstance(v, np.ndarray)})
 
 
 def cost(rounds: int) -> dict[str, Any]:
