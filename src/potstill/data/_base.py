@@ -24,8 +24,8 @@ class Chunk(NamedTuple):
     names: list[str]
     """Of each row: its file, or 'row 17'."""
     targets: NDArray[Any] | None = None
-    """float32: [n, H, V], the values to be forecast, or [n, K] of 0 and 1, the classes that a row has; None where every row has
-    one class, its label."""
+    """float32: [n, H, V], the values to be forecast, or [n, K] of 0 and 1, the classes that a row has; uint8 [n, L], the text to
+    be written (UTF-8, zero after its end, all zero where there is none); None where every row has one class, its label."""
     weights: NDArray[Any] | None = None
     """[n] float32 > 0, what a row counts in the loss and in every metric; None counts all alike."""
     groups: NDArray[Any] | None = None
@@ -52,13 +52,16 @@ class Source:
     shape: tuple[int, ...]
     """Of a stored sample."""
     classes: list[str] | None = None
-    """Names in label order; None where the source has only numbers. With targets, the names of their variables."""
+    """Names in label order; None where the source has only numbers. Of values, the names of their variables; of text, one name."""
     kind: SampleKind = "image"
     """What a sample is."""
     rate_hz: float | None = None
     """Samples a second of audio; of series where it is known."""
     target_shape: tuple[int, ...] | None = None
-    """(H, V) of the values to be forecast; (K,) where a row may have several of K classes, or none; None where it has one."""
+    """(H, V) of the values to be forecast; (K,) where a row may have several of K classes, or none; (L,) of the text to be written;
+    None where a row has one class."""
+    target_text: bool = False
+    """Whether targets are text to be written: UTF-8, uint8."""
 
 
 class DataSpec(Spec, ABC):
@@ -78,6 +81,10 @@ class DataSpec(Spec, ABC):
     """What to do with training rows whose samples are also in the source's own test split: stop, or leave them out."""
     split_seed: int = 0
     """Seed of every choice of rows above."""
+
+    def pairs(self) -> bool:
+        """Return whether its rows have a text to be written, as translation needs."""
+        return False
 
     def gives(self) -> SampleKind:
         """Return what its samples are, before it is opened."""

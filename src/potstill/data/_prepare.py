@@ -96,14 +96,14 @@ def _classes(source: Source, raw: dict[str, Raw]) -> list[str]:
 
 
 def _variables(source: Source, raw: dict[str, Raw]) -> list[str]:
-    """Return the names of the variables that are forecast."""
-    num = source.target_shape[-1] if source.target_shape else 0
+    """Return the names of the variables that are forecast; one of a text that is written."""
+    num = 1 if source.target_text else source.target_shape[-1] if source.target_shape else 0
     names = source.classes or [str(v) for v in range(num)]
     if len(names) != num:
         raise DataError(f"data: must have a name for each of {num} variables; got {names}.")
     if not (raw["train"].labels >= 0).any():
         raise DataError("data: some training row must have its targets; got none.")
-    if source.target_shape is not None and len(source.target_shape) == 1:
+    if not source.target_text and len(source.target_shape or ()) == 1:
         _both_sides(raw["train"], names)
     return names
 

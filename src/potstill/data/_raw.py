@@ -42,7 +42,7 @@ class Raw:
             "digests": ("|u1", (num, 16)),
         }
         if source.target_shape is not None:
-            layout["targets"] = ("<f4", (num, *source.target_shape))
+            layout["targets"] = ("|u1" if source.target_text else "<f4", (num, *source.target_shape))
         self.labels = np.empty(num, np.int64)
         self.extras: dict[str, NDArray[Any]] = {}
         """"weights" and "groups", where the source gives them."""
@@ -97,8 +97,11 @@ class Raw:
             whole = np.isfinite(targets).reshape(len(targets), -1).all(axis=1)
             _refuse((labels >= 0) & ~whole, names, "targets must be finite; got NaN or Inf. Fill or drop the row")
             if targets.ndim == 2:
-                flags = ((targets == 0) | (targets == 1)).all(axis=1)
+                flags = source.target_text | ((targets == 0) | (targets == 1)).all(axis=1)
                 _refuse((labels >= 0) & ~flags, names, "targets must be 0 or 1, one a class; got something else")
+            if source.target_text:
+                empty = (labels >= 0) & ~targets.astype(bool).any(axis=1)
+                _refuse(empty, names, "the text to be written must not be empty; got nothing. Drop the row")
         if chunk.weights is not None:
             good = np.isfinite(chunk.weights) & (chunk.weights > 0)
             _refuse(

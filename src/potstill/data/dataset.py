@@ -37,7 +37,8 @@ class Split:
     kind: SampleKind = "image"
     """What a sample is."""
     targets: NDArray[Any] | None = None
-    """float32: [N, H, V], the values to be forecast, or [N, K] of 0 and 1, the classes of a row; None where labels say it all."""
+    """float32: [N, H, V], the values to be forecast, or [N, K] of 0 and 1, the classes of a row; uint8 [N, L], the text to be
+    written; None where labels say it all."""
     weights: NDArray[Any] | None = None
     """[N] float32, what a row counts; None counts all alike."""
     groups: NDArray[Any] | None = None
@@ -59,7 +60,8 @@ class Dataset:
     kind: SampleKind
     rate_hz: float | None
     target_shape: tuple[int, ...] | None
-    """(H, V) of the values to be forecast; (K,) where a row may have several of K classes; None where it has one."""
+    """(H, V) of the values to be forecast; (K,) where a row may have several of K classes; (L,) of the text to be written; None where
+    a row has one class."""
     stats: DataStats
     """Of the training split."""
     digest: str
@@ -90,7 +92,11 @@ def text_of(sample_L: NDArray[Any]) -> str:
 
 
 def _texts(split: Split) -> Iterator[str]:
-    return (text_of(row) for row in split.samples) if split.kind == "text" else iter(())
+    """Yield the texts that are read, then those to be written that may be known."""
+    if split.kind == "text":
+        yield from (text_of(row) for row in split.samples)
+        if split.targets is not None:
+            yield from (text_of(row) for row, known in zip(split.targets, split.labelled, strict=True) if known)
 
 
 __all__ = ["Dataset", "Split", "prepare", "text_of"]

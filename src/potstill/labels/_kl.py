@@ -30,6 +30,9 @@ class KlError:
             return
         if output not in ("logits", "probabilities"):
             return
+        if codec.per_token:
+            self._add_tokens(values_NK, fields, codec)
+            return
         if output == "probabilities":
             p, q = values_NK.astype(np.float64), codec.decode(fields, values_NK.shape[1])
             self._count("1", _kl(_log(p), _log(np.maximum(q.astype(np.float64), 0))))
@@ -41,6 +44,16 @@ class KlError:
         if codec.serves(1.0, True):
             decoded = codec.decode(fields, values_NK.shape[1], 1.0, True)
             self._count(STANDARDIZED, _kl(_log_softmax(standardize(values_NK)), _log_softmax(decoded)))
+
+    def _add_tokens(self, values_NK: NDArray[Any], fields: Mapping[str, NDArray[Any]], codec: CodecSpec) -> None:
+        """Count tokens, of many rows every sixteenth's: there are dozens a row."""
+        some = slice(None, None, 16 if values_NK.size > 1 << 20 else 1)
+        part, num = {k: v[some] for k, v in fields.items()}, values_NK.shape[1]
+        length = next(iter(fields.values())).shape[1]
+        for t in (t for t in {1.0, *TEMPERATURES} if codec.serves(t, False)):
+            decoded = codec.decode(part, num, t)
+            p, q = (v.reshape(-1, num // length) / t for v in (values_NK[some], decoded))
+            self._count(f"{t:g}", _kl(_log_softmax(p), _log_softmax(q)))
 
     def _count(self, name: str, kl_N: NDArray[Any]) -> None:
         total, num, largest = self._of.get(name, [0.0, 0.0, 0.0])

@@ -68,6 +68,22 @@ class StoreRows:
         self._must_hold("logits")
         return self._tensor(self._decode(temperature, standardized))
 
+    def first_logits(self, places: int, temperature: float = 1.0) -> Tensor:
+        """Return [B, places * K] float32 raw logits of each row's first tokens; of a store of logits [L, K] laid flat.
+
+        Raises:
+            StoreError: the teacher gave something else, or the codec keeps no token by itself.
+        """
+        self._must_hold("logits")
+        codec, width = self._store.codec, self._store.width
+        if not codec.per_token:
+            raise StoreError(
+                f"labels: must be kept by token; got codec {codec.kind!r}. Set labels.codec to token-topk."
+            )
+        length = next(iter(self._fields.values())).shape[1]
+        cut = {name: array[:, :places] for name, array in self._fields.items()}
+        return self._tensor(codec.decode(cut, width // length * places, temperature))
+
     def probabilities(self) -> Tensor:
         """Return [B, K] float32, rows summing to 1."""
         import torch

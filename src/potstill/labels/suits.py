@@ -18,7 +18,11 @@ def codec_faults(objective: ObjectiveSpec, codec: CodecSpec) -> list[tuple[tuple
         read = "logits" if needs.teacher == "either" else needs.teacher
         return [(("kind",), f"{objective.kind!r} reads the teacher's {read}, which labels kept as {codec.kind!r} are "
                  f"not. Set labels.codec to one of: {allowed}")]  # fmt: skip
-    if objective.dense and not codec.dense:
+    if codec.per_token != ("tokens" in objective.teaches) and not codec.dense:
+        allowed = ", ".join(kind for kind, spec in codecs.items() if spec.dense and not spec.tokens)
+        return [(("kind",), f"{objective.kind!r} cannot read labels kept as {codec.kind!r}, which {'keeps' if codec.per_token else 'does not keep'} "
+                 f"each token by itself. Set labels.codec to one of: {'token-topk, ' if not codec.per_token else ''}{allowed}")]  # fmt: skip
+    if objective.dense and not (codec.dense or codec.per_token):
         allowed = ", ".join(kind for kind, spec in codecs.items() if spec.dense and not spec.tokens)
         out.append((("kind",), f"{objective.kind!r} cannot read labels kept as {codec.kind!r}. "
                     f"Set labels.codec to one of: {allowed}"))  # fmt: skip

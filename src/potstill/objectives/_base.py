@@ -83,6 +83,9 @@ class LossInputs:
     """Labels of the mixup partners, -1 where absent; None without mixup."""
     mix_B: Tensor | None = None
     """Share of the row itself in the mixed picture, [0, 1] float32; None without mixup."""
+    tokens_BL: Tensor | None = None
+    """The true tokens of a task of tokens, int64: after what the student was fed up to a place, the one that comes there; -1 is
+    padding, also of a whole row whose text is not known."""
     student_taps: dict[str, Tensor] = field(default_factory=dict)
     """What this objective's taps gave, float32, through its adapters; by the name of the pair, first stage first."""
     teacher_taps: dict[str, Tensor] = field(default_factory=dict)
@@ -90,6 +93,9 @@ class LossInputs:
     token_mask_BL: Tensor | None = None
     """Which tokens are real, [B, L] bool; False is padding, None means that all are. Of the tokens of the output where a task
     gives tokens, of those of the input otherwise."""
+    tap_masks: dict[str, Tensor] = field(default_factory=dict)
+    """By the name of a pair, which of its tokens are real, where they are others than those of `token_mask_BL`: a translator
+    reads one text and writes another."""
     targets_BHV: Tensor | None = None
     """The true values, float32, of a task of values; NaN where unknown."""
     flags_BK: Tensor | None = None

@@ -24,7 +24,8 @@ class TokenFeatureSpec(FeatureSpec, ABC):
     """A sum over pairs of taps whose positions are tokens; padding is left out, and each row counts as one."""
 
     def loss(self, x: LossInputs) -> Tensor:
-        pairs = [self.pair_loss(*pair, x.token_mask_BL) for pair in paired(self.kind, x)]
+        masks = [x.tap_masks.get(name, x.token_mask_BL) for name in x.student_taps]
+        pairs = [self.pair_loss(*pair, mask) for pair, mask in zip(paired(self.kind, x), masks, strict=True)]
         return functools.reduce(operator.add, pairs)
 
     @abstractmethod

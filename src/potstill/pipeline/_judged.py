@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from potstill.data.dataset import Dataset
 from potstill.tasks import TaskSpec, Truth
 
+_SENTENCES = 24
+"""Texts that are shown."""
 _FORECASTS = (0.0, 0.25, 0.5, 0.75, 0.9, 0.99)
 """Quantiles of the student's error, of the rows whose forecasts are drawn."""
 
@@ -35,7 +37,17 @@ def mean_scores(task: TaskSpec, runs: list[NDArray[Any]], truth: Truth) -> dict[
     found = [task.metrics(outputs, truth) for outputs in runs]
     names = [
         n
-        for n in ("macro_f1", "macro_auroc", "balanced_accuracy", "mean_average_precision", "exact_match", "mse", "mae")
+        for n in (
+            "macro_f1",
+            "macro_auroc",
+            "balanced_accuracy",
+            "mean_average_precision",
+            "exact_match",
+            "mse",
+            "mae",
+            "bleu",
+            "chrf",
+        )
         if n in found[0]
     ]
     out: dict[str, Any] = {n: float(np.mean([f[n] for f in found])) for n in names if found[0][n] is not None}
@@ -45,6 +57,31 @@ def mean_scores(task: TaskSpec, runs: list[NDArray[Any]], truth: Truth) -> dict[
     if "per_class" in found[0]:
         out["per_class"] = found[0]["per_class"]
     return out
+
+
+def sentences(
+    dataset: Dataset, truth: Truth, teacher_NW: NDArray[Any], student_NW: NDArray[Any], task: TaskSpec
+) -> list[dict[str, Any]]:
+    """Return the student's worst texts beside what was read, the true text and the teacher's, of rows that have a true text."""
+    targets, known = truth.targets_NHV, np.flatnonzero(truth.labels_N >= 0)
+    if targets is None:
+        return []
+    score = task.correct(student_NW, truth)
+    out = []
+    for i in np.argsort(score, kind="stable")[:_SENTENCES]:
+        row = int(known[i])
+        texts = {
+            "source": dataset.splits["test"].samples,
+            "target": targets,
+            "teacher": teacher_NW,
+            "student": student_NW,
+        }
+        out.append({"row": row, "score": float(score[i]), **{name: _text(rows[row]) for name, rows in texts.items()}})
+    return out
+
+
+def _text(row: NDArray[Any]) -> str:
+    return bytes(np.ascontiguousarray(row, np.uint8)).split(b"\0", 1)[0].decode("utf-8", "replace")
 
 
 def forecasts(

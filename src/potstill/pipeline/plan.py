@@ -262,11 +262,15 @@ class _Cost:
             return None
         if kind == "prepare":
             sample = math.prod(shape.io.shape) * FORMS[shape.io.kind].stored_bytes()
-            targets = 4 * shape.io.row_width if len(shape.io.outputs) > 1 else 0
+            targets = (
+                4 * shape.io.row_width if len(shape.io.outputs) > 1 else shape.io.row_width * (shape.io.kind == "text")
+            )
             return (shape.train_rows + shape.test_rows) * (sample + targets + 33)
         rows = shape.train_rows * self._recipe.labels.views
         if isinstance(node.spec, LabelStage):
-            return rows * node.spec.labels.codec.row_bytes(shape.io.row_width)
+            model, codec = getattr(node.spec.teacher, "model", None), node.spec.labels.codec
+            io = model.input.seen(shape.io) if model is not None and codec.per_token else shape.io
+            return rows * codec.row_bytes(io.row_width)
         if isinstance(node.spec, FeaturesStage):
             return rows * node.spec.codec.row_bytes(math.prod(node.spec.shape))
         if kind in ("evaluate", "verify"):

@@ -14,7 +14,7 @@ from potstill.core import artifact
 from potstill.core.fingerprint import environment, package_versions
 from potstill.core.tensorfile import open_arrays
 from potstill.data.dataset import Dataset
-from potstill.pipeline._judged import forecasts, mean_scores, scores
+from potstill.pipeline._judged import forecasts, mean_scores, scores, sentences
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.execute import Outcome
 from potstill.pipeline.graph import ALONE, STUDENT, Graph, last_step
@@ -196,6 +196,11 @@ class Results:
             return {"disagreements": []}
         if self.recipe.task.output == "values":
             return {"disagreements": [], "forecasts": forecasts(self.dataset, self.truth, teacher, student)}
+        if self.recipe.task.output == "tokens":
+            return {
+                "disagreements": [],
+                "sentences": sentences(self.dataset, self.truth, teacher, student, self.recipe.task),
+            }
         return {"disagreements": self._disagreements(teacher, student)}
 
     def _notes(self, taught: dict[str, Any]) -> list[dict[str, str]]:

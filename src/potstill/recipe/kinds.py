@@ -5,7 +5,9 @@ from __future__ import annotations
 from potstill.core.samples import SampleKind
 from potstill.models import ModelSpec
 from potstill.models import registry as models
+from potstill.models.inputs.pair import PairInput
 from potstill.recipe.model import Recipe
+from potstill.stages._controls import CONTROLS
 from potstill.tasks import registry as tasks
 
 Where = tuple[str | int, ...]
@@ -19,6 +21,19 @@ def kind_faults(recipe: Recipe) -> list[tuple[Where, str]]:
         fits = ", ".join(kind for kind, spec in tasks.items() if given in spec.reads)
         return [(("task", "kind"), f"{task.kind!r} is about {' or '.join(task.reads)}, and data of kind {recipe.data.kind!r} "
                  f"gives {given}. Use one of: {fits}")]  # fmt: skip
+    if recipe.data.pairs() != (task.output == "tokens"):
+        fits = ", ".join(
+            kind
+            for kind, spec in tasks.items()
+            if (spec.output == "tokens") == recipe.data.pairs() and given in spec.reads
+        )
+        has = "gives pairs of texts" if recipe.data.pairs() else "has no texts to be written"
+        return [
+            (
+                ("task", "kind"),
+                f"{task.kind!r} asks for {task.output}, and data of kind {recipe.data.kind!r} {has}. Use one of: {fits}",
+            )
+        ]
     for i, op in enumerate(recipe.augment):
         if given not in op.reads:
             out.append((("augment", i, "kind"), f"{op.kind!r} changes {' or '.join(op.reads)}, and the data gives {given}. "
@@ -26,14 +41,46 @@ def kind_faults(recipe: Recipe) -> list[tuple[Where, str]]:
     if recipe.teacher.reads() != given:
         out.append((("teacher",), _own(recipe.teacher.kind, recipe.teacher.reads(), given)))
     for i, control in enumerate(recipe.controls):
-        if task.output != "classes" and control != "hard-label":
+        allowed = (
+            CONTROLS
+            if task.output == "classes"
+            else ("hard-label", "label-smoothing")
+            if task.output == "tokens"
+            else ("hard-label",)
+        )
+        if control not in allowed:
             out.append((("controls", i), f"{control!r} is of classes, and a task of kind {task.kind!r} asks for {task.output}. "
                         "Use hard-label: training on the truth alone"))  # fmt: skip
-    if task.output != "tokens":
-        out += _model_faults(("student",), recipe.student, task.output, given)
-        model = getattr(recipe.teacher, "model", None)
-        if isinstance(model, ModelSpec) and recipe.teacher.reads() == given:
-            out += _model_faults(("teacher", "model"), model, task.output, given)
+    out += _model_faults(("student",), recipe.student, task.output, given)
+    model = getattr(recipe.teacher, "model", None)
+    if isinstance(model, ModelSpec) and recipe.teacher.reads() == given:
+        out += _model_faults(("teacher", "model"), model, task.output, given)
+    if task.output == "tokens" and not out:
+        out += _token_faults(recipe, model)
+    return out
+
+
+def _token_faults(recipe: Recipe, model: ModelSpec | None) -> list[tuple[Where, str]]:
+    """Return what does not fit of tokens: where terms compare them, both models must make the same ones."""
+    ours, theirs = recipe.student.input, None if model is None else model.input
+    if not isinstance(ours, PairInput) or not isinstance(theirs, PairInput):
+        return [(("teacher", "kind"), "must be a model trained here or of the zoo that writes, for its tokens to be fed. Use kind: "
+                 "train with a model of kind encoder-decoder")]  # fmt: skip
+    out: list[tuple[Where, str]] = []
+    codec = recipe.labels.codec
+    for i, step in enumerate(recipe.steps):
+        for j, term in enumerate(step.terms()):
+            needs = term.needs()
+            where: Where = ("steps", i, "objectives", j, "kind")
+            compares = needs.teacher == "logits" or needs.taps is not None
+            if compares and not ours.shares_tokens(theirs):
+                out.append((where, f"{term.kind!r} compares tokens, and the inputs of student and teacher make different ones. Give "
+                            "both the same vocabulary_size, max_tokens and lowercase, or use sequence-level"))  # fmt: skip
+            if needs.teacher == "logits" and getattr(codec, "length", ours.max_tokens) != ours.max_tokens:
+                out.append((("labels", "codec", "length"), f"must be the models' input.max_tokens, {ours.max_tokens}"))
+            if needs.labels and codec.tokens and any(t.needs().teacher == "tokens" for t in step.terms()):
+                out.append((where, f"{term.kind!r} reads the true text, and sequence-level feeds the student what the teacher "
+                            "wrote. Use one of them a step; a later step may go on with the other"))  # fmt: skip
     return out
 
 

@@ -62,6 +62,7 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         kind=_kind(results),
         metric=say.metric(results),
         forecasts=[drawn.forecast(f) for f in results.get("forecasts") or []] if samples else [],
+        sentences=(results.get("sentences") or []) if samples else [],
         by_step=drawn.by_step(results),
         notes=[n["text"] for n in notes if n["level"] == "caution"],
         small_notes=[n["text"] for n in notes if n["level"] != "caution"],

@@ -10,16 +10,19 @@ from potstill.objectives.hard_label import HardLabelSpec
 from potstill.objectives.hard_pseudo_label import HardPseudoLabelSpec
 from potstill.objectives.hard_target import HardTargetSpec
 from potstill.objectives.multi_label import MultiLabelSpec
+from potstill.objectives.token_hard_label import TokenHardLabelSpec
 
 ControlName = Literal["hard-label", "label-smoothing", "hard-pseudo-label"]
 CONTROLS = get_args(ControlName)
 
 
 def supervised(output: TaskOutput) -> ObjectiveSpec:
-    """Return the loss of a training on the truth alone: cross-entropy with labels, or of each class by itself, or the squared
-    error to true values."""
+    """Return the loss of a training on the truth alone: cross-entropy with labels, with the tokens of a text, or of each class by
+    itself, or the squared error to true values."""
     if output == "flags":
         return MultiLabelSpec()
+    if output == "tokens":
+        return TokenHardLabelSpec()
     return HardTargetSpec() if output == "values" else HardLabelSpec()
 
 
@@ -32,5 +35,5 @@ def objectives_of(control: str, output: TaskOutput = "classes") -> tuple[Objecti
     if control == "hard-label":
         return (supervised(output),)
     if control == "label-smoothing":
-        return (HardLabelSpec(smoothing=0.1),)
+        return (TokenHardLabelSpec(smoothing=0.1),) if output == "tokens" else (HardLabelSpec(smoothing=0.1),)
     return (HardPseudoLabelSpec(),)

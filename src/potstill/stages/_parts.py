@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from potstill.core import rng
 from potstill.core.artifact import content_digest
 from potstill.core.errors import DataError
+from potstill.core.outputs import TeacherOutput
 from potstill.core.progress import Progress
 from potstill.data.augment import AugmentSpec, make_batch
 from potstill.data.dataset import Dataset, Split
+from potstill.labels.codecs import CodecSpec
 from potstill.models import ModelIO, io_of
 from potstill.teachers import Labeller
 
@@ -30,15 +32,31 @@ def data_io(dataset: Dataset) -> ModelIO:
 
 
 def label_batches(
-    labeller: Labeller, split: Split, augment: Sequence[AugmentSpec], seed: int
+    labeller: Labeller, split: Split, augment: Sequence[AugmentSpec], seed: int, codec: CodecSpec | None = None
 ) -> Callable[[NDArray[np.int64], int], NDArray[Any]]:
-    """Return (rows [M], view) -> teacher outputs, a flat float32 row each: the function that fills a store."""
+    """Return (rows [M], view) -> teacher outputs, a flat float32 row each: the function that fills a store. Of a teacher that
+    writes, a codec of tokens asks for what it writes, as bytes; any other for its logits, fed the true text."""
+    writes = getattr(labeller, "fed", None)
 
     def label(rows_M: NDArray[np.int64], view: int) -> NDArray[Any]:
         batch = make_batch(split, rows_M, view, augment, seed, reveal=False)
-        return labeller(batch.inputs_BX.numpy()).reshape(len(rows_M), -1)
+        if writes is None:
+            return labeller(batch.inputs_BX.numpy()).reshape(len(rows_M), -1)
+        if codec is not None and codec.tokens:
+            written = labeller(batch.inputs_BX.numpy()).astype(np.float32)
+            return np.where(written == 0, np.float32(-1), written)
+        assert batch.targets_BX is not None
+        out: NDArray[Any] = writes(batch.inputs_BX, batch.targets_BX).reshape(len(rows_M), -1)
+        return out
 
     return label
+
+
+def store_row(labeller: Any, dataset: Dataset, codec: CodecSpec) -> tuple[int, TeacherOutput]:
+    """Return (numbers of a row of the store, what they are)."""
+    if getattr(labeller, "fed", None) is None:
+        return data_io(dataset).row_width, labeller.output
+    return (labeller.num_bytes, "tokens") if codec.tokens else (labeller.row_width, "logits")
 
 
 def store_identity(inputs: Mapping[str, Path], augment: Sequence[AugmentSpec], augment_seed: int) -> dict[str, Any]:
@@ -98,7 +116,9 @@ def gate(dataset: Dataset, labeller: Labeller, seed: int, foreign: bool) -> dict
     inputs, labels = gather(split, rows)
     # Imported by name: its source counts only for stages that say they use it.
     found = import_module("potstill.teachers.gate")
-    if split.targets is not None and split.targets.ndim == 2:
+    if getattr(labeller, "fed", None) is not None and split.targets is not None:
+        report = found.run_texts_gate(labeller, inputs, split.targets.take(rows, axis=0))
+    elif split.targets is not None and split.targets.ndim == 2:
         report = found.run_flags_gate(labeller, inputs, split.targets.take(rows, axis=0), dataset.classes)
     elif split.targets is not None:
         report = found.run_values_gate(labeller, inputs, split.targets.take(rows, axis=0))

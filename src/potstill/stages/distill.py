@@ -16,7 +16,7 @@ from potstill.objectives import registry as objective_kinds
 from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext, StageSpec, StepJob, StepSpec, registry, steps
 from potstill.stages._controls import objectives_of
-from potstill.stages._parts import MICRO_BATCH, data_io, gate, label_batches, labelled_rows, set_threads
+from potstill.stages._parts import MICRO_BATCH, data_io, gate, label_batches, labelled_rows, set_threads, store_row
 from potstill.stages._student import FEATURES, StudentStage
 from potstill.taps import TapPair, Taps, TapSort
 from potstill.teachers import AnyTeacher, TeacherSpec
@@ -91,13 +91,14 @@ class StatedStage(StudentStage):
         if self.live is None or self.teacher is None:
             return self.stored_labels(context, dataset)
         labeller = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.stats)
+        width, output = store_row(labeller, dataset, self.live.codec)
         return LiveStore(
-            label_batches(labeller, dataset.splits["train"], self.augment, self.augment_seed),
+            label_batches(labeller, dataset.splits["train"], self.augment, self.augment_seed, self.live.codec),
             num_rows=len(dataset.splits["train"]),
-            width=data_io(dataset).row_width,
+            width=width,
             views=self.live.views,
             codec=self.live.codec,
-            output=labeller.output,
+            output=output,
             micro_batch=MICRO_BATCH,
         )
 

@@ -43,6 +43,8 @@ class EvaluateStage(StageSpec):
             model = load_model(context.inputs["student"])
             outputs = predict(model.module, model.preprocess, test)
         with atomic.replacing(context.work / "outputs.safetensors") as path:
-            write_arrays(path, {"outputs": outputs.astype(np.float32, copy=False)})
+            write_arrays(
+                path, {"outputs": outputs if outputs.dtype == np.uint8 else outputs.astype(np.float32, copy=False)}
+            )
         correct = self.task.correct(outputs, Truth.of(dataset, "test"))
         return {self.task.headline: float(correct.mean()), "rows": len(test)}

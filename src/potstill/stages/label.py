@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from potstill.labels.spec import LabelsSpec
 from potstill.stages._base import StageContext, registry
-from potstill.stages._parts import data_io, label_batches
+from potstill.stages._parts import label_batches, store_row
 from potstill.stages._store import Rows, StoreStage
 
 
@@ -23,5 +23,7 @@ class LabelStage(StoreStage):
         return self.fill(context, self.labels.views, self.labels.codec)
 
     def rows(self, labeller: Any, dataset: Any) -> Rows:
-        label = label_batches(labeller, dataset.splits["train"], self.augment, self.augment_seed)
-        return Rows(label, (data_io(dataset).row_width,), labeller.output)
+        codec = self.labels.codec
+        label = label_batches(labeller, dataset.splits["train"], self.augment, self.augment_seed, codec)
+        width, output = store_row(labeller, dataset, codec)
+        return Rows(label, (width,), output)

@@ -29,7 +29,8 @@ class Truth:
     classes: list[str]
     """Names in label order; of the variables of values."""
     targets_NHV: NDArray[Any] | None = None
-    """float32, the values that were to be forecast, or [N, K] the classes of a row; None where labels say it all."""
+    """float32, the values that were to be forecast, or [N, K] the classes of a row; uint8 [N, L], the text that was to be written
+    (UTF-8); None where labels say it all."""
     weights_N: NDArray[Any] | None = None
     """float32 > 0, what a row counts; None counts all alike."""
 

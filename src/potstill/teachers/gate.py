@@ -146,6 +146,33 @@ def run_values_gate(labeller: Labeller, inputs_NX: NDArray[Any], targets_NHV: ND
                       _passed("better than the mean", f"{score:.1%} of the variance is explained")])  # fmt: skip
 
 
+def run_texts_gate(labeller: Labeller, inputs_NX: NDArray[Any], targets_NW: NDArray[Any]) -> GateReport:
+    """Check a teacher that writes: its texts are nearer to the true ones of their rows than to those of others.
+
+    Args:
+        labeller: ready; gives text, [B, W] uint8.
+        inputs_NX: as the data gives them; the first 256 are used.
+        targets_NW: the true texts, UTF-8, none missing.
+
+    Raises:
+        TeacherError: they are not; names the remedy.
+    """
+    from potstill.tasks._translation import sentence_chrf, strings
+
+    num = min(len(inputs_NX), 4 * _BATCH)
+    written, wanted = strings(_outputs(labeller, inputs_NX[:num])), strings(targets_NW[:num])
+    score = float(sentence_chrf(written, wanted).mean())
+    chance = float(sentence_chrf(written, wanted[1:] + wanted[:1]).mean())
+    if score < chance + 0.02:
+        raise TeacherError(
+            f"teacher: must know the task; what it writes for {num} rows is as near to the texts of other rows (chrF "
+            f"{100 * chance:.1f}) as to their own ({100 * score:.1f}). Check its weights; or train it longer."
+        )
+    return GateReport(
+        score, num, chance, [_passed("nearer to its own rows", f"chrF {100 * score:.1f} against {100 * chance:.1f}")]
+    )
+
+
 def _passed(name: str, detail: str) -> dict[str, Any]:
     return {"name": name, "ok": True, "detail": detail}
 

@@ -36,6 +36,8 @@ class TrainedTeacherSpec(TeacherSpec):
         from potstill.teachers._torch import TorchLabeller
 
         model = load_model(folder)
+        if "tokens" in self.model.gives:
+            return _writer(model)
         return TorchLabeller(model.module, model.preprocess, _gives(io), io.num_classes)
 
     def architecture(self, io: ModelIO, stats: DataStats) -> Labeller:
@@ -43,6 +45,8 @@ class TrainedTeacherSpec(TeacherSpec):
         from potstill.teachers._torch import TorchLabeller
 
         new = new_model(self.model, io, stats)
+        if "tokens" in self.model.gives:
+            return _writer(new)
         return TorchLabeller(new.module, new.preprocess, _gives(io), io.num_classes)
 
     def reads(self) -> SampleKind:
@@ -56,6 +60,12 @@ class TrainedTeacherSpec(TeacherSpec):
 
     def saw_hidden_labels(self) -> bool:
         return self.labels == "all"
+
+
+def _writer(model: Any) -> Labeller:
+    from potstill.teachers._writer import WritingLabeller
+
+    return WritingLabeller(model.module, model.preprocess, model.io)
 
 
 def _gives(io: ModelIO) -> OutputKind:

@@ -111,7 +111,7 @@ def _check_bytes(claims: Claims, spec: CodecSpec, fields: dict[str, NDArray[Any]
         )
     for array in fields.values():
         array.flags.writeable = False  # as it is when mapped from disk
-    for standardized in (False, True):
+    for standardized in (False, True) if spec.serves(1.0, True) else (False,):
         first = _decoded(spec, fields, values.shape[1], standardized)
         claims.that(first.dtype == np.float32 and first.shape == values.shape, "decode must give [N, K] float32", dtype=first.dtype, shape=first.shape)  # fmt: skip
         claims.finite(first, "decode must give finite values")
@@ -133,6 +133,8 @@ def _check_error(claims: Claims, spec: CodecSpec, fields: dict[str, NDArray[Any]
         (error.max(axis=1) <= bound).all(), "must stay within its error_bound", error=float(error[worst].max()),
         bound=float(bound[worst]), row=values[worst].tolist(),
     )  # fmt: skip
+    if not spec.serves(1.0, True):
+        return
     spread = values.std(axis=1) > 1e-2 * np.abs(values).max(axis=1)
     standard = _decoded(spec, fields, values.shape[1], True)[spread].astype(np.float64)
     if spec.dense:
@@ -150,7 +152,8 @@ def _check_kl(claims: Claims, spec: CodecSpec, fields: dict[str, NDArray[Any]], 
     for t in TEMPERATURES:
         if spec.serves(t, False):
             claims.that(f"{t:g}" in stated, f"must have its KL error at T={t:g} stated", stated=sorted(stated))
-            p, q = _softmax(values / t), _softmax(spec.decode(fields, values.shape[1], t) / t)
+            shape = (-1, values.shape[1] // getattr(spec, "length", 1))  # each token by itself
+            p, q = (_softmax(v.reshape(shape) / t) for v in (values, spec.decode(fields, values.shape[1], t)))
             terms = np.where(p > 0, p * (np.log(np.maximum(p, 1e-300)) - np.log(np.maximum(q, 1e-300))), 0)
             mean = float(terms.sum(axis=1).mean())
             claims.close(stated[f"{t:g}"]["mean"], mean, f"must have its true KL error at T={t:g} stated", 1e-4, 1e-9)

@@ -12,7 +12,7 @@ from potstill.data.augment import registry as augmentations
 from potstill.exporters import registry as exporters
 from potstill.labels.codecs import registry as codecs
 from potstill.models import registry as models
-from potstill.objectives import ObjectiveSpec
+from potstill.objectives import Needs, ObjectiveSpec
 from potstill.objectives import registry as objectives
 from potstill.schedules import registry as schedules
 from potstill.stages import registry as stages
@@ -33,6 +33,7 @@ from potstill.testing.schedule import check_schedule
 from potstill.testing.stage import check_stage, check_step
 from potstill.testing.task import check_task
 from potstill.testing.teacher import check_teacher
+from potstill.testing.told import check_told_objective
 from potstill.testing.truth import check_truth_objective
 
 
@@ -46,6 +47,8 @@ def _check_objective(spec: ObjectiveSpec) -> None:
         check_flag_objective(spec)
     elif "values" in spec.teaches and spec.needs().teacher == "nothing":
         check_truth_objective(spec)
+    elif "tokens" in spec.teaches and spec.needs() == Needs(labels=True):
+        check_told_objective(spec)
     else:
         (check_token_objective if "tokens" in spec.teaches else check_value_objective)(spec)
 

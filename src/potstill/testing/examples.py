@@ -30,6 +30,7 @@ from potstill.data.forecast import ForecastSpec
 from potstill.data.idx import IdxSpec
 from potstill.data.image_folder import ImageFolderSpec
 from potstill.data.npz import NpzSpec
+from potstill.data.parallel import PairedFiles, ParallelSpec
 from potstill.data.parquet import ParquetSpec
 from potstill.data.series import SeriesSpec
 from potstill.data.text import TextSpec
@@ -296,6 +297,15 @@ def _forecast(folder: Path) -> ForecastSpec:
     values = np.cumsum(tiny.samples("series", 4).reshape(-1, 2), axis=0)
     (folder / "long.csv").write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b in values))
     return ForecastSpec(path=folder / "long.csv", lookback=8, horizon=4)
+
+
+@maker(ParallelSpec)
+def _parallel(folder: Path) -> ParallelSpec:
+    texts = [bytes(row).rstrip(b"\0").decode() for row in tiny.samples("text", 120)]
+    for side in ("source", "target"):
+        lines = [f"{t} {i}" if side == "source" else f"{i} says {t}" for i, t in enumerate(texts)]
+        (folder / f"{side}.txt").write_text("\n".join(lines) + "\n")
+    return ParallelSpec(train=PairedFiles(source=folder / "source.txt", target=folder / "target.txt"))
 
 
 @maker(TextSpec)

@@ -15,6 +15,7 @@ from potstill.tasks import TaskSpec, Truth, registry
 from potstill.testing import tiny
 from potstill.testing._claims import Claims, claims_of
 from potstill.testing.spec import check_spec
+from potstill.testing.told import check_writing
 
 
 def check_task(spec: TaskSpec) -> None:
@@ -35,6 +36,9 @@ def check_task(spec: TaskSpec) -> None:
     claims.that(bool(getattr(spec, "reads", ())), "must say in `reads` which samples it is about")
     if spec.output in ("values", "flags"):
         _check_targets(claims, spec)
+        return
+    if spec.output == "tokens":
+        check_writing(claims, spec)
         return
     num_classes = 12
     outputs, labels = tiny.logits(60, num_classes), np.arange(60) % num_classes

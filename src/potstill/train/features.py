@@ -20,6 +20,7 @@ from potstill.taps.adapters import Joint
 from potstill.taps.capture import Capture
 from potstill.taps.pairing import Pair, resolve
 from potstill.taps.places import Place, list_places
+from potstill.train.tokens import tap_masks
 
 Read = Callable[[Tensor, int, NDArray[np.int64]], dict[str, Tensor]]
 """(pixels [B, C, H, W] in [0, 1], view, rows [B]) -> the teacher's features of these rows, by the name of the place."""
@@ -110,7 +111,7 @@ class Features:
         self._joined: dict[str, list[_Joined]] = {}
         self.adapters = nn.ModuleDict()
         """The trainable sides, by term; in the checkpoint, never in the student."""
-        self._teacher = teacher
+        self._teacher, self._module = teacher, module
         if sample_BCHW is not None:
             self._pair(terms, module, preprocess, sample_BCHW, seed)
         pairs = [j.pair for group in self._joined.values() for j in group]
@@ -143,9 +144,12 @@ class Features:
         if not self._joined or self._read is None:
             return {}
         ours, theirs = self.captured.take(), self._read(pixels_BCHW, view, rows_B)
+        masks = {j.pair.name: j.pair.student.name for group in self._joined.values() for j in group}
+        real = tap_masks(self._module, pixels_BCHW, x.token_mask_BL, masks)
         return {
             term: replace(
                 x,
+                tap_masks=real,
                 student_taps={j.pair.name: j.joint.student(ours[j.pair.student.name].float()) for j in group},
                 teacher_taps={j.pair.name: j.joint.teacher(theirs[j.pair.teacher.name].float()) for j in group},
             )

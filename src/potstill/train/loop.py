@@ -21,6 +21,7 @@ from potstill.core.progress import Progress, Task
 from potstill.data.augment import AugmentSpec, make_batch
 from potstill.data.dataset import Split
 from potstill.labels.rows import RowReader, StoreRows
+from potstill.models.inputs.preprocess import Preprocess
 from potstill.objectives import LossInputs, ObjectiveSpec
 from potstill.schedules.training import TrainSpec
 from potstill.tasks import TaskSpec, Truth
@@ -32,6 +33,7 @@ from potstill.train.logs import Log
 from potstill.train.optim import build_optimizer, learning_rate, set_learning_rate
 from potstill.train.order import Order
 from potstill.train.terms import IMBALANCE, Terms, check_first_batch, shares_of
+from potstill.train.tokens import feed
 from potstill.train.world import World
 
 SHARE_EVERY = 200
@@ -47,7 +49,7 @@ class Fit:
     """
 
     module: nn.Module
-    preprocess: nn.Module
+    preprocess: Preprocess
     task: TaskSpec
     train: Split
     validation: Split
@@ -206,6 +208,9 @@ class Trainer:
             mix_B=None if batch.mix_B is None else batch.mix_B.to(device),
             weights_B=None if batch.weights_B is None else batch.weights_B.to(device),
         )
+        if fit.task.output == "tokens":
+            assert batch.targets_BX is not None
+            return feed(self.preprocess, batch.inputs_BX, batch.targets_BX, inputs, device), (view, rows_B), inputs
         if batch.targets_BX is not None:
             field_name = "flags_BK" if batch.targets_BX.ndim == 2 else "targets_BHV"
             setattr(inputs, field_name, batch.targets_BX.to(device))
@@ -311,7 +316,7 @@ class Trainer:
             return None
         return float(self.fit.task.correct(self.judged(), self.fit.truth).mean())
 
-    def judged(self) -> NDArray[np.float32]:
+    def judged(self) -> NDArray[Any]:
         """Return [N, *X] outputs on the validation rows, of the weights that would be kept now."""
         live = checkpoint.module_state(self.module) if self.ema is not None else None
         if self.ema is not None:
@@ -381,8 +386,8 @@ class Trainer:
 
 
 @torch.inference_mode()
-def predict(module: nn.Module, preprocess: nn.Module, split: Split, batch_size: int = 256) -> NDArray[np.float32]:
-    """Return [N, K] or [N, H, V] float32 outputs of a split, in eval mode, without augmentation."""
+def predict(module: nn.Module, preprocess: Preprocess, split: Split, batch_size: int = 256) -> NDArray[Any]:
+    """Return [N, K] or [N, H, V] float32 outputs of a split, or texts [N, W] uint8, in eval mode, without augmentation."""
     was_training = module.training
     module.eval()
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
@@ -390,6 +395,6 @@ def predict(module: nn.Module, preprocess: nn.Module, split: Split, batch_size: 
     for start in range(0, len(split), batch_size):
         rows = np.arange(start, min(start + batch_size, len(split)), dtype=np.int64)
         inputs = make_batch(split, rows, 0, (), 0, reveal=True).inputs_BX.to(device)
-        outputs.append(module(preprocess(inputs)).float().cpu().numpy())
+        outputs.append(preprocess.answers(module, inputs))
     module.train(was_training)
-    return np.concatenate(outputs).astype(np.float32, copy=False)
+    return np.concatenate(outputs)

@@ -29,8 +29,8 @@ class Batch:
     mix_B: Tensor | None = None
     """Share of the row itself, (0, 1] float32; None without mixup."""
     targets_BX: Tensor | None = None
-    """float32: [B, H, V], the true values of a forecast, or [B, K] of 0 and 1; NaN where a row has none; None where the data has no
-    such targets."""
+    """float32: [B, H, V], the true values of a forecast, or [B, K] of 0 and 1; NaN where a row has none. uint8 [B, L], the text to
+    be written; zero where a row has none. None where the data has no such targets."""
     weights_B: Tensor | None = None
     """float32 > 0, what a row counts; None where the data has no weights."""
 

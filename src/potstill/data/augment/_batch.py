@@ -68,7 +68,7 @@ def _plain(split: Split, rows_B: NDArray[np.int64], reveal: bool) -> Batch:
         usable = split.labelled.take(rows_B) != 0
         labels = np.where(usable, labels, -1)
         if targets is not None and not usable.all():
-            targets[torch.from_numpy(~usable)] = torch.nan
+            targets[torch.from_numpy(~usable)] = torch.nan if targets.is_floating_point() else 0
     weights = None if split.weights is None else torch.from_numpy(split.weights.take(rows_B))
     return Batch(inputs, torch.from_numpy(labels), targets_BX=targets, weights_B=weights)
 

@@ -20,6 +20,8 @@ class CodecSpec(Spec, ABC):
     """Keeps every class, so that decoding does not depend on the temperature."""
     tokens: ClassVar[bool] = False
     """Keeps ids of tokens, whole numbers from -1 (padding), and nothing else; every other codec rounds them."""
+    per_token: ClassVar[bool] = False
+    """Keeps each token of a row, [L, K] laid flat, by itself; every other sparse codec is for rows of one answer."""
     kind: str
 
     @abstractmethod

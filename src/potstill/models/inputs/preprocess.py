@@ -32,6 +32,12 @@ class Preprocess(nn.Module):
         out: NDArray[Any] = self.outside(torch.from_numpy(inputs_BX)).numpy()
         return out
 
+    def answers(self, module: nn.Module, inputs_BX: Tensor) -> NDArray[Any]:
+        """Return what a model gives for a batch as the data gives it, as the task judges it: [B, K] or [B, H, V] float32, or
+        text that it writes, [B, W] uint8. A pure function of the batch; the module is in eval mode."""
+        out: NDArray[Any] = module(self(inputs_BX)).float().cpu().numpy()
+        return out
+
     def forward(self, inputs_BX: Tensor) -> Tensor:
         """Return what the model reads, of a batch as the data gives it."""
         out: Tensor = self.inside(self.outside(inputs_BX))

@@ -44,7 +44,7 @@ class TextInput(InputSpec):
         found = self.tokenizer
         if found is None:
             found = self._read() if self.file is not None else train(stats, self.vocabulary_size, self.lowercase)
-        size = len(_opened(found, "input.tokenizer").get_vocab(with_added_tokens=True))
+        size = len(opened(found, "input.tokenizer").get_vocab(with_added_tokens=True))
         return self.model_copy(update={"tokenizer": found, "file": None, "vocabulary_size": size})
 
     def preprocess(self, io: ModelIO) -> Preprocess:
@@ -52,7 +52,7 @@ class TextInput(InputSpec):
 
         from potstill.models.inputs.tokens import Tokens
 
-        return Tokens(nn.Identity(), _opened(self.tokenizer or "", "input.tokenizer"), self.max_tokens)
+        return Tokens(nn.Identity(), opened(self.tokenizer or "", "input.tokenizer"), self.max_tokens)
 
     def seen(self, io: ModelIO) -> ModelIO:
         return replace(io, shape=(self.max_tokens,), dtype="int32")
@@ -64,7 +64,7 @@ class TextInput(InputSpec):
             text = self.file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as err:
             raise ShapeError(f"{where}: must be a tokenizer.json; got {err}.") from err
-        vocabulary = _opened(text, where).get_vocab(with_added_tokens=True)
+        vocabulary = opened(text, where).get_vocab(with_added_tokens=True)
         first = next((token for token, number in vocabulary.items() if number == 0), None)
         if first is None or "pad" not in first.lower() + ("pad" if first == PAD else ""):
             raise ShapeError(
@@ -114,7 +114,8 @@ def _library() -> Any:
     return require("tokenizers", "hf", "input of kind text")
 
 
-def _opened(text: str, where: str) -> Any:
+def opened(text: str, where: str) -> Any:
+    """Return a tokenizer of its JSON, neither padding nor cutting. Raises ShapeError where it is none."""
     library = _library()
     try:
         tokenizer = library.Tokenizer.from_str(text)

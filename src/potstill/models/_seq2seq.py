@@ -1,0 +1,178 @@
+"""An encoder-decoder Transformer in plain matrix products. Imported inside `build` only: this file loads torch. Shapes: B rows, S
+tokens of the source, T of what is written, L of either where both are padded alike, C channels, K tokens to choose from."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from potstill.models._blocks import Act, TransformerBlock
+
+_NEVER = -1e4
+"""Added to the score of what must not be looked at."""
+
+
+class CrossAttention(nn.Module):
+    """Attention of what is written to the source, with places to tap as in SelfAttention.
+
+    Args:
+        dim: token width, a multiple of `heads`.
+        heads: attention heads.
+    """
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.q, self.kv = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
+        self.softmax = nn.Softmax(dim=-1)
+        self.out = nn.Linear(dim, dim)
+
+    def of_source(self, source_BSC: Tensor) -> Tensor:
+        """Return keys and values [2, B, heads, S, C / heads]."""
+        num, dim = source_BSC.shape[1], source_BSC.shape[2]
+        heads: Tensor = self.kv(source_BSC).reshape(-1, num, 2, self.heads, dim // self.heads)
+        return heads.permute(2, 0, 3, 1, 4)
+
+    def forward(self, x_BTC: Tensor, keys_values: Tensor, bias: Tensor) -> Tensor:
+        """[B, T, C] -> [B, T, C]; `bias` [B, 1, 1, S] is added to the scores."""
+        num, dim = x_BTC.shape[1], x_BTC.shape[2]
+        q = self.q(x_BTC).reshape(-1, num, self.heads, dim // self.heads).transpose(1, 2)
+        scores = q @ keys_values[0].transpose(-2, -1) * (dim // self.heads) ** -0.5 + bias
+        mixed = (self.softmax(scores) @ keys_values[1]).transpose(1, 2).reshape(-1, num, dim)
+        out: Tensor = self.out(mixed)
+        return out
+
+
+class EncoderBlock(TransformerBlock):
+    """A Transformer block whose branches are dropped out before they are added."""
+
+    def __init__(self, dim: int, heads: int, hidden: int, act: Act, dropout: float) -> None:
+        super().__init__(dim, heads, hidden, act)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTC: Tensor, bias: Tensor | None = None) -> Tensor:
+        """[B, S, C] -> [B, S, C]; `bias` is added to attention's scores."""
+        x_BTC = x_BTC + self.dropout(self.attention(self.norm1(x_BTC), bias))
+        out: Tensor = x_BTC + self.dropout(self.mlp(self.norm2(x_BTC)))
+        return out
+
+
+class DecoderBlock(EncoderBlock):
+    """Attention to what is written, attention to the source, and a perceptron."""
+
+    def __init__(self, dim: int, heads: int, hidden: int, act: Act, dropout: float) -> None:
+        super().__init__(dim, heads, hidden, act, dropout)
+        self.norm3, self.cross = nn.LayerNorm(dim), CrossAttention(dim, heads)
+
+    def after(self, x_BTC: Tensor, mixed_BTC: Tensor, keys_values: Tensor, unseen: Tensor) -> Tensor:
+        """Return the block's output, of its input and what its attention to what is written gave."""
+        x_BTC = x_BTC + self.dropout(mixed_BTC)
+        x_BTC = x_BTC + self.dropout(self.cross(self.norm3(x_BTC), keys_values, unseen))
+        out: Tensor = x_BTC + self.dropout(self.mlp(self.norm2(x_BTC)))
+        return out
+
+    def forward(self, x_BTC: Tensor, bias: Tensor, source_BSC: Tensor, unseen: Tensor) -> Tensor:  # type: ignore[override]
+        """[B, T, C] -> [B, T, C]; `bias` [T, T] hides what is not written yet, `unseen` [B, 1, 1, S] the source's padding."""
+        return self.after(x_BTC, self.attention(self.norm1(x_BTC), bias), self.cross.of_source(source_BSC), unseen)
+
+
+class Side(nn.Module):
+    """The blocks of encoder or decoder, and the norm after them."""
+
+    def __init__(self, blocks: list[nn.Module], dim: int) -> None:
+        super().__init__()
+        self.blocks, self.norm = nn.ModuleList(blocks), nn.LayerNorm(dim)
+
+
+class EncoderDecoder(nn.Module):
+    """Reads ids [B, 2, L]: the source, and after a mark what is written; 0 is padding. Gives logits [B, L, K] of what comes next.
+
+    One embedding serves source, target and logits (Press and Wolf 2017, arXiv:1608.05859). Positions are learnt.
+    """
+
+    def __init__(
+        self, num_tokens: int, length: int, *, dim: int, heads: int, hidden: int, encoder: int, decoder: int,
+        dropout: float, act: Act,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.embed = nn.Embedding(num_tokens, dim)
+        nn.init.normal_(self.embed.weight, std=dim**-0.5)
+        self.position = nn.Parameter(torch.randn(2, length, dim) * 0.02)
+        self.dropout = nn.Dropout(dropout)
+        self.encoder = Side([EncoderBlock(dim, heads, hidden, act, dropout) for _ in range(encoder)], dim)
+        self.decoder = Side([DecoderBlock(dim, heads, hidden, act, dropout) for _ in range(decoder)], dim)
+        self.register_buffer("future", torch.full((length, length), _NEVER).triu(1), persistent=False)
+        self.future: Tensor
+
+    def forward(self, ids_B2L: Tensor) -> Tensor:
+        """[B, 2, L] ids -> logits [B, L, K]."""
+        source_BSC, unseen = self.encode(ids_B2L[:, 0])
+        length = ids_B2L.shape[2]
+        x = self._embedded(ids_B2L[:, 1], 1, 0)
+        for block in self.decoder.blocks:
+            x = block(x, self.future[:length, :length], source_BSC, unseen)
+        return self.logits(x)
+
+    def encode(self, source_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (the source as the decoder reads it [B, S, C], what hides its padding [B, 1, 1, S])."""
+        unseen = ((source_BS == 0).to(self.position.dtype) * _NEVER)[:, None, None, :]
+        x = self._embedded(source_BS, 0, 0)
+        for block in self.encoder.blocks:
+            x = block(x, unseen)
+        return self.encoder.norm(x), unseen
+
+    def logits(self, x_BTC: Tensor) -> Tensor:
+        """Return [B, T, K]."""
+        out: Tensor = self.decoder.norm(x_BTC) @ self.embed.weight.T
+        return out
+
+    def token_masks(self, ids_B2L: Tensor, mask_BL: Tensor) -> dict[str, Tensor]:
+        """Return, by the path of a part, which of the tokens that it works on are real, [B, L] bool; `mask_BL` of what is written."""
+        return {"encoder": ids_B2L[:, 0] > 0, "decoder": mask_BL}
+
+    def reads(self, source_BS: Tensor) -> Writer:
+        """Return what writes, token by token, for these sources."""
+        return Writer(self, source_BS)
+
+    def _embedded(self, ids_BT: Tensor, side: int, place: int) -> Tensor:
+        scaled = self.embed(ids_BT) * self.embed.embedding_dim**0.5
+        out: Tensor = self.dropout(scaled + self.position[side, place : place + ids_BT.shape[1]])
+        return out
+
+
+class Writer:
+    """Writes with a memory: keys and values of what was written are kept, and each token costs one place.
+
+    Args:
+        model: in eval mode.
+        source_BS: ids of the sources, without the columns that are padding in all rows.
+    """
+
+    def __init__(self, model: EncoderDecoder, source_BS: Tensor) -> None:
+        self.model, self.rows = model, len(source_BS)
+        source, self.unseen = model.encode(source_BS)
+        self.blocks: list[DecoderBlock] = list(model.decoder.blocks)  # type: ignore[arg-type]
+        self.source = [block.cross.of_source(source) for block in self.blocks]
+        self.kept: list[Tensor | None] = [None] * len(self.blocks)
+
+    def step(self, last_R: Tensor, place: int) -> Tensor:
+        """Return [R, K] logits of the token after those at `place`."""
+        x = self.model._embedded(last_R[:, None].to(self.unseen.device), 1, place)
+        for i, block in enumerate(self.blocks):
+            attention = block.attention
+            num, heads, dim = len(x), attention.heads, x.shape[2]
+            qkv = attention.qkv(block.norm1(x)).reshape(num, 1, 3, heads, dim // heads).permute(2, 0, 3, 1, 4)
+            before = self.kept[i]
+            kept = self.kept[i] = qkv[1:] if before is None else torch.cat([before, qkv[1:]], dim=3)
+            shares = attention.softmax(qkv[0] @ kept[0].transpose(-2, -1) * (dim // heads) ** -0.5)
+            mixed = attention.out((shares @ kept[1]).transpose(1, 2).reshape(num, 1, dim))
+            x = block.after(x, mixed, self.source[i], self.unseen)
+        return self.model.logits(x)[:, 0].float()
+
+    def take(self, index_R: Tensor) -> None:
+        """Go on from these rows; a row of the result is one of the same source."""
+        index_R = index_R.to(self.unseen.device)
+        self.kept = [None if k is None else k[:, index_R] for k in self.kept]
+        if len(index_R) != self.rows:
+            self.source = [s[:, index_R] for s in self.source]
+            self.unseen, self.rows = self.unseen[index_R], len(index_R)

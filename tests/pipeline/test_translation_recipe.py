@@ -1,0 +1,131 @@
+"""The translation recipe in little, on made-up pairs and on real ones: every arm trains, resumes and is judged by its texts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from potstill.core.errors import RecipeError
+from potstill.core.progress import Progress
+from potstill.pipeline.run import run
+from potstill.recipe.load import from_text
+from potstill.stages import RunOptions
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = (
+    {
+        "der Hund": "the dog",
+        "die Katze": "the cat",
+        "ein Mann": "a man",
+        "eine Frau": "a woman",
+        "das Kind": "the child",
+    },
+    {"sieht": "sees", "ruft": "calls", "malt": "paints", "sucht": "seeks"},
+    {"den Ball": "the ball", "das Haus": "the house", "einen Baum": "a tree", "die Tür": "the door"},
+)
+ARMS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
+    "output": (
+        [{"kind": "token-soft-label"}, {"kind": "token-hard-label"}],
+        {"kind": "token-topk", "length": 16, "k": 8},
+    ),
+    "sequence-level": ([{"kind": "sequence-level"}], {"kind": "token-ids"}),
+    "inside": ([{"kind": "token-hard-label"}, {"kind": "attention-kl"}, {"kind": "hidden-l2"}], {"kind": "float16"}),
+}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pairs whose cache the arms share."""
+    folder = tmp_path_factory.mktemp("pairs")
+    lines = ["source,target"]
+    for parts in itertools.product(*(words.items() for words in WORDS)):
+        lines.append(f"{' '.join(p[0] for p in parts)}.,{' '.join(p[1] for p in parts)}.")
+    (folder / "pairs.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def little(arm: str, **student: Any) -> dict[str, Any]:
+    objectives, codec = ARMS[arm]
+    pair = {"vocabulary_size": 300, "max_tokens": 16}
+    model = {"kind": "encoder-decoder", "heads": 2, "encoder": 1, "decoder": 1}
+    return {
+        "name": "pairs", "task": {"kind": "translation"}, "data": {"kind": "parallel", "train": {"source": "pairs.csv"}},
+        "teacher": {"kind": "train", "model": {**model, "dim": 32, "heads": 4, "dropout": 0.0, "input": {**pair, "beam": 2}},
+                    "training": {"epochs": 20, "batch_size": 8, "learning_rate": 0.006, "clip_norm": 1.0, "evaluate_every": 20}},
+        "labels": {"codec": codec}, "student": {**model, "dim": 24, "dropout": 0.0, "input": pair} | student,
+        "steps": [{"kind": "distill", "objectives": objectives,
+                   "training": {"epochs": 12, "batch_size": 8, "learning_rate": 0.006, "clip_norm": 1.0, "evaluate_every": 6}}],
+        "controls": [], "export": [],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_arm_learns_to_write(arm: str, shared: Path) -> None:
+    text = yaml.safe_dump(little(arm))
+    run(from_text(text, "recipe.yaml", shared), text, shared / arm, RunOptions(shared / "cache"), Progress("quiet"))
+    results = json.loads((shared / arm / "results.json").read_text())
+    assert results["teacher"]["accuracy"]["value"] > 0.5 and results["teacher"]["gate"]["chance"] < 0.7
+    student = results["arms"][0]
+    assert student["accuracy"]["value"] > 0.25 and "bleu" in student
+    assert "tok:13a" in results["student"]["bleu_signature"]
+    assert {"source", "target", "teacher", "student"} < set(results["sentences"][0])
+    if arm == "inside":
+        pairs = [(p["student"], p["teacher"]) for p in student["taps"]["attention-kl"]]
+        assert pairs == [(f"{side}.blocks.0.attention.softmax",) * 2 for side in ("encoder", "decoder")]
+
+
+def test_tokens_that_differ_are_not_compared(shared: Path) -> None:
+    other = {"input": {"vocabulary_size": 290, "max_tokens": 16}}
+    with pytest.raises(
+        RecipeError, match="'token-soft-label' compares tokens, and the inputs of student and teacher make different"
+    ):
+        from_text(yaml.safe_dump(little("output", **other)), "recipe.yaml", shared)
+    from_text(yaml.safe_dump(little("sequence-level", **other)), "recipe.yaml", shared)  # texts have no tokenizer
+    recipe = little("sequence-level")
+    recipe["steps"][0]["objectives"].append({"kind": "token-hard-label"})
+    with pytest.raises(
+        RecipeError, match="reads the true text, and sequence-level feeds the student what the teacher wrote"
+    ):
+        from_text(yaml.safe_dump(recipe), "recipe.yaml", shared)
+    recipe = little("output")
+    recipe["data"] = {"kind": "text", "train": "pairs.csv", "text_column": "source", "label_column": "target"}
+    with pytest.raises(
+        RecipeError, match=r"'translation' asks for tokens, and data of kind 'text' has no texts to be written"
+    ):
+        from_text(yaml.safe_dump(recipe), "recipe.yaml", shared)
+
+
+def test_multi30k_in_little(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POTSTILL_DATA", str(shared_data))
+    recipe = yaml.safe_load((ROOT / "recipes" / "multi30k.yaml").read_text())
+    recipe["data"]["limit"] = 1600
+    for side in ("validation", "test"):
+        recipe["data"].pop(f"{side}_files")
+    recipe["data"]["test"] = 0.01
+    recipe["teacher"]["model"] |= {
+        "dim": 64,
+        "dropout": 0.0,
+        "encoder": 1,
+        "decoder": 1,
+        "input": {"vocabulary_size": 800, "max_tokens": 40},
+    }
+    recipe["student"] |= {"dim": 16, "encoder": 1, "decoder": 1, "input": {"vocabulary_size": 800, "max_tokens": 40}}
+    recipe["teacher"]["training"] |= {"epochs": 10, "batch_size": 16, "learning_rate": 0.003, "evaluate_every": 10}
+    recipe["steps"][0]["training"] |= {"epochs": 2, "evaluate_every": 2}
+    recipe["seeds"] = 1
+    text = yaml.safe_dump(recipe)
+    run(
+        from_text(text, "recipe.yaml", tmp_path),
+        text,
+        tmp_path / "out",
+        RunOptions(tmp_path / "cache"),
+        Progress("quiet"),
+    )
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [a["name"] for a in results["arms"]] == ["student", "hard-label"]
+    assert results["store"]["codec"] == "token-topk" and results["store"]["kl_error"]["1"]["mean"] < 2
