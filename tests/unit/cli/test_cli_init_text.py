@@ -65,7 +65,7 @@ def test_the_teacher_is_pretrained_where_one_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
     monkeypatch.setattr(text_classification.importlib.util, "find_spec", lambda name: object() if there else None)
-    text, _ = text_classification.recipe(table(tmp_path / "a.jsonl"), "a.jsonl", "a")
+    text, _ = text_classification.recipe(table(tmp_path / "a.jsonl"), "a.jsonl", tmp_path, "a")
     assert ("kind: transformers\n" in text, "kind: train\n" in text) == (there, not there)
     monkeypatch.undo()
     (tmp_path / "recipe.yaml").write_text(text)

@@ -71,12 +71,13 @@ teacher:
 """
 
 
-def recipe(data: Path, shown: str, name: str) -> tuple[str, str]:
+def recipe(data: Path, shown: str, base: Path, name: str) -> tuple[str, str]:
     """Return (a recipe's text, what was found) for texts.
 
     Args:
         data: a table of texts, or a folder with one for each split.
         shown: its path as the recipe says it.
+        base: folder of the recipe.
         name: of the recipe.
 
     Raises:
