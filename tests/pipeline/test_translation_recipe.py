@@ -103,7 +103,7 @@ def test_tokens_that_differ_are_not_compared(shared: Path) -> None:
 def test_multi30k_in_little(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POTSTILL_DATA", str(shared_data))
     recipe = yaml.safe_load((ROOT / "recipes" / "multi30k.yaml").read_text())
-    recipe["data"]["limit"] = 1600
+    recipe["data"]["limit"] = 1000
     for side in ("validation", "test"):
         recipe["data"].pop(f"{side}_files")
     recipe["data"]["test"] = 0.01
@@ -112,9 +112,9 @@ def test_multi30k_in_little(shared_data: Path, tmp_path: Path, monkeypatch: pyte
         "dropout": 0.0,
         "encoder": 1,
         "decoder": 1,
-        "input": {"vocabulary_size": 800, "max_tokens": 40},
+        "input": {"vocabulary_size": 500, "max_tokens": 40},
     }
-    recipe["student"] |= {"dim": 16, "encoder": 1, "decoder": 1, "input": {"vocabulary_size": 800, "max_tokens": 40}}
+    recipe["student"] |= {"dim": 16, "encoder": 1, "decoder": 1, "input": {"vocabulary_size": 500, "max_tokens": 40}}
     recipe["teacher"]["training"] |= {"epochs": 10, "batch_size": 16, "learning_rate": 0.003, "evaluate_every": 10}
     recipe["steps"][0]["training"] |= {"epochs": 2, "evaluate_every": 2}
     recipe["seeds"] = 1

@@ -21,7 +21,7 @@ from potstill.core.progress import Progress, Task
 from potstill.data.augment import AugmentSpec, make_batch
 from potstill.data.dataset import Split
 from potstill.labels.rows import RowReader, StoreRows
-from potstill.models.inputs.preprocess import Preprocess
+from potstill.models.inputs.preprocess import answers_of
 from potstill.objectives import LossInputs, ObjectiveSpec
 from potstill.schedules.training import TrainSpec
 from potstill.tasks import TaskSpec, Truth
@@ -49,7 +49,7 @@ class Fit:
     """
 
     module: nn.Module
-    preprocess: Preprocess
+    preprocess: nn.Module
     task: TaskSpec
     train: Split
     validation: Split
@@ -386,7 +386,7 @@ class Trainer:
 
 
 @torch.inference_mode()
-def predict(module: nn.Module, preprocess: Preprocess, split: Split, batch_size: int = 256) -> NDArray[Any]:
+def predict(module: nn.Module, preprocess: nn.Module, split: Split, batch_size: int = 256) -> NDArray[Any]:
     """Return [N, K] or [N, H, V] float32 outputs of a split, or texts [N, W] uint8, in eval mode, without augmentation."""
     was_training = module.training
     module.eval()
@@ -395,6 +395,6 @@ def predict(module: nn.Module, preprocess: Preprocess, split: Split, batch_size:
     for start in range(0, len(split), batch_size):
         rows = np.arange(start, min(start + batch_size, len(split)), dtype=np.int64)
         inputs = make_batch(split, rows, 0, (), 0, reveal=True).inputs_BX.to(device)
-        outputs.append(preprocess.answers(module, inputs))
+        outputs.append(answers_of(module, preprocess, inputs))
     module.train(was_training)
     return np.concatenate(outputs)

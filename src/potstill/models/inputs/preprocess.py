@@ -44,6 +44,14 @@ class Preprocess(nn.Module):
         return out.contiguous(memory_format=self.memory_format) if out.ndim == 4 else out
 
 
+def answers_of(module: nn.Module, preprocess: nn.Module, inputs_BX: Tensor) -> NDArray[Any]:
+    """Return `Preprocess.answers`; of another module before the model, what the model gives."""
+    if isinstance(preprocess, Preprocess):
+        return preprocess.answers(module, inputs_BX)
+    out: NDArray[Any] = module(preprocess(inputs_BX)).float().cpu().numpy()
+    return out
+
+
 class Resize(Preprocess):
     """Pictures: bilinear, antialiased, only if the size differs; normalisation is inside.
 
