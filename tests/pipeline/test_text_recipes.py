@@ -71,7 +71,8 @@ def test_clinc150_in_little(cli: Cli, cache: Path, few_intents: Path, tmp_path: 
     assert worst and worst.split()[0] in page and "out of scope" in page
     measured = json.loads(cli("verify", "out/student.onnx", "--data", "recipe.yaml", "--json").stdout)
     assert measured["accuracy"]["value"] == artifact["accuracy"]["value"]
-    assert measured["rejection"] == results["student"]["rejection"]
+    # The file's own logits, which are not the module's bit for bit.
+    assert measured["rejection"] == pytest.approx(results["student"]["rejection"], abs=1e-3)
     (tmp_path / "alone").mkdir()
     (tmp_path / "out" / "student.onnx").rename(tmp_path / "alone" / "student.onnx")
     assert (
