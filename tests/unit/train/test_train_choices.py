@@ -40,6 +40,8 @@ from potstill.train.world import World
 class Scripted(TaskSpec):
     """Gives the scores it is told, one an evaluation, and remembers the weights that were judged."""
 
+    output = "classes"
+
     headline: ClassVar[str] = "score"
     kind: Literal["scripted"] = "scripted"
     scores: tuple[float, ...]
