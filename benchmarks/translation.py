@@ -255,7 +255,7 @@ def page(ledger: Path, out: Path) -> None:
             low, high = r["gain_interval"]
             gained = "" if r["arm"] == "control" else f"{r['gain']:+.2f} [{low:+.2f}, {high:+.2f}]"
             by_seed = " ".join(f"{v:.1f}" for v in r["per_seed"])
-            text.append(f"| {r['arm']} | {r['bleu']:.2f} [{r['interval'][0]:.1f}, {r['interval'][1]:.1f}] | {by_seed} | "
+            text.append(f"| {r['arm']} | {r['bleu']:.2f} [{r['interval'][0]:.2f}, {r['interval'][1]:.2f}] | {by_seed} | "
                         f"{r['chrf']:.1f} | {gained} | {verdict} | {r['ms']:.1f} | {r['claimed'] or ''} |")  # fmt: skip
         text.append("")
     text += [f"Seeds: {len(ways['greedy'][0]['seeds'])}. BLEU intervals: paired bootstrap over 1,000 test sentences, seeds fixed. The "
