@@ -177,6 +177,12 @@ CASES = {
         {"kind": "resnet", "depth": 20, "width": 16}, 128, SHIFT_FLIP, "float16", 4,
     ),
 }  # fmt: skip
+CASES["fashion-vit"] = replace(
+    CASES["fashion"],
+    name="fashion",
+    student={"kind": "vit", "dim": 32, "depth": 2},
+    teacher={"kind": "vit", "dim": 64, "depth": 4},
+)
 CASES["fashion-job"] = replace(
     CASES["fashion"], name="fashion-job", data={**FASHION, "limit": 5000}, views=2, teacher_epochs=6
 )

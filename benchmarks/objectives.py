@@ -1,6 +1,6 @@
 """What each objective costs: time of a step as a ratio to training on hard labels, and memory.
 
-Usage: python benchmarks/objectives.py [--rounds N]
+Usage: python benchmarks/objectives.py [cost | blocks | others] [--rounds N]
 
 One thread. Every registered objective that can teach classes here with its defaults, alone, on the Fashion-MNIST student of 4,138 parameters, batch 128,
 rows of the teacher's outputs from the store; objectives on features run the teacher (ResNet-8 of width 16) on each batch.
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import _measure as measure
+import _objective_groups as groups
 import numpy as np
 
 STEPS = 12
@@ -67,16 +68,17 @@ class Setting:
 
     Args:
         kind: of the objective.
+        case: of _cases.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, case: str = "fashion") -> None:
         import _cases as cases
 
         from potstill.stages._parts import set_threads
         from potstill.train.features import LiveTeacher
 
         set_threads(1)
-        self.objective, self.case = specs()[kind], cases.CASES["fashion"]
+        self.objective, self.case = specs()[kind], cases.CASES[case]
         self.dataset = self.case.dataset()
         needs = self.objective.needs()
         self.store = self.case.store(self.dataset) if needs.teacher != "nothing" else None
@@ -118,6 +120,36 @@ def cost(rounds: int) -> dict[str, Any]:
     }
 
 
+BLOCKS = (CONTROL, "attention-kl", "hidden-l2", "relation-kl")
+
+
+def blocks_cost(rounds: int) -> dict[str, Any]:
+    """Return the time of a step and the memory of each objective inside Transformers."""
+    settings = {kind: Setting(kind, "fashion-vit") for kind in BLOCKS}
+    seconds = measure.alternate({kind: s.block for kind, s in settings.items()}, rounds)
+    return {
+        kind: {
+            "step_ms": measure.median([s.cpu / STEPS * 1e3 for s in of]),
+            "cpu": measure.ratio(of, seconds[CONTROL], "cpu"),
+            "VmHWM": measure.median([_memory_of(f"fashion-vit/{kind}")["VmHWM"] / 1e6 for _ in range(3)]),
+        }
+        for kind, of in seconds.items()
+    }
+
+
+def blocks_part(found: dict[str, Any]) -> str:
+    """Return the page's part."""
+    rows = [
+        [f"`{kind}`", measure.shown(f["step_ms"], 1), measure.shown(f["cpu"]), measure.shown(f["VmHWM"], 0)]
+        for kind, f in found.items()
+    ]
+    return (
+        "## Inside Transformers\n\nA ViT of width 64 and depth 4 runs on every batch and teaches one of width 32 and depth 2, "
+        "Fashion-MNIST, batch 128.\n\n"
+        + measure.table(["objective", "CPU ms a step", f"ratio to {CONTROL}", "peak memory, MB"], rows)
+    )
+
+
 def cost_part(found: dict[str, Any]) -> str:
     """Return the page's part."""
     rows = [
@@ -131,7 +163,7 @@ def cost_part(found: dict[str, Any]) -> str:
         "Objectives on features run the teacher, a ResNet-8 of 77,754 parameters, on every batch: that is most of what they "
         f"cost. {n} rounds of {STEPS} steps, median [95 % bootstrap interval].\n\n"
         + measure.table(["objective", "reads", "CPU ms a step", f"ratio to {CONTROL}", "peak memory (VmHWM), MB"], rows)
-        + "\n\nNot for this task or these models: "
+        + "\n\nOf other outputs or other models, below: "
         + ", ".join(f"`{kind}`" for kind in specs() if kind not in found)
         + "."
     )
@@ -139,21 +171,40 @@ def cost_part(found: dict[str, Any]) -> str:
 
 def child(kind: str) -> None:
     """Train a block and print this process's memory as JSON."""
-    Setting(kind).block()
+    group, _, name = kind.rpartition("/")
+    if group in groups.GROUPS:
+        groups.block(group, name)()
+    elif group:
+        Setting(name, group).block()
+    else:
+        Setting(kind).block()
     sys.stdout.write(json.dumps(measure.memory()) + "\n")
+
+
+def _memory_of(kind: str) -> Any:
+    return measure.child(Path(__file__), "--child", kind)
 
 
 def main() -> None:
     """Measure, write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=("cost", "blocks", "others"))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         child(given.child)
         return
-    record = {"cost": {"figures": cost(given.rounds), "machine": measure.machine()}}
-    measure.write("objectives", "What objectives cost", {"cost": cost_part}, record)
+    record = measure.kept("objectives")
+    if given.part in (None, "cost"):
+        record["cost"] = {"figures": cost(given.rounds), "machine": measure.machine()}
+    if given.part in (None, "blocks"):
+        record["blocks"] = {"figures": blocks_cost(given.rounds), "machine": measure.machine()}
+    if given.part in (None, "others"):
+        record["others"] = {"figures": groups.cost(given.rounds, _memory_of), "machine": measure.machine()}
+    measure.write(
+        "objectives", "What objectives cost", {"cost": cost_part, "blocks": blocks_part, "others": groups.part}, record
+    )
 
 
 if __name__ == "__main__":
