@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core import atomic
@@ -95,7 +96,7 @@ def _texts(split: Split) -> Iterator[str]:
     """Yield the texts that are read, then those to be written that may be known."""
     if split.kind == "text":
         yield from (text_of(row) for row in split.samples)
-        if split.targets is not None:
+        if split.targets is not None and split.targets.dtype == np.uint8:  # others are flags, one a class
             yield from (text_of(row) for row, known in zip(split.targets, split.labelled, strict=True) if known)
 
 
