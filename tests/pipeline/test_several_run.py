@@ -60,6 +60,7 @@ def test_several_classes_a_row(cli: Cli, cache: Path, tmp_path: Path) -> None:
     assert results["artifacts"][0]["parity"]["max_abs_diff"] < 1e-4
     page = (tmp_path / "out" / "report.html").read_text()
     assert "weather" in page and "Confusion" not in page
+    assert results["metric"] == "F1 of a row" and "test F1 of a row" in page and "test accuracy" not in page
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ class Results:
             "recipe_sha256": recipe_digest(self.graph),
             "recipe": recipe_text,
             "task": recipe.task.kind,
+            "metric": recipe.task.called,
             "classes": self.dataset.classes,
             "notes": self._notes(taught),
             "data": {k: prepared[k] for k in ("source", "sample", "rows", "labelled", "shape", "rate_hz", "target_shape", "digest")},

@@ -163,7 +163,7 @@ def _spread_chart(results: dict[str, Any]) -> str:
         rows.append(_spread(arm["name"], arm["accuracy"], arm["per_seed"], colour))
     name = say.metric(results)
     title = f"Test {name} of teacher, student and controls"
-    return charts.intervals(title, rows, f"test {name}", percent=name == "accuracy")
+    return charts.intervals(title, rows, f"test {name}", percent=name != "MSE")
 
 
 def _spread(name: str, found: dict[str, Any], seeds: Sequence[float], colour: str) -> charts.Interval:

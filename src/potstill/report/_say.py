@@ -39,9 +39,9 @@ def is_error(figure: dict[str, Any] | None) -> bool:
 
 
 def metric(results: dict[str, Any]) -> str:
-    """Return what the headline is called: "accuracy", or "MSE"."""
+    """Return what the headline is called: "accuracy", "MSE", or what the task calls it."""
     arms = results.get("arms") or [results.get("teacher") or {}]
-    return "MSE" if is_error(arms[0].get("accuracy")) else "accuracy"
+    return "MSE" if is_error(arms[0].get("accuracy")) else results.get("metric") or "accuracy"
 
 
 def signed(points: float) -> str:

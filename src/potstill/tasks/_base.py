@@ -56,6 +56,8 @@ class TaskSpec(Spec, ABC):
 
     headline: ClassVar[str]
     """Name of the metric that the verdict compares, larger is better, at most 1."""
+    called: ClassVar[str] = "accuracy"
+    """What the report calls the headline; of an error, the error's name."""
     unit: ClassVar[Unit] = "share"
     """How the headline is shown: a share as such as 93 %; an error, which is 1 minus the headline, as a number."""
     output: ClassVar[TaskOutput]

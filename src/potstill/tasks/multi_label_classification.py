@@ -19,6 +19,7 @@ class MultiLabelClassificationSpec(TaskSpec):
     """Several of the classes for each row, or none; a class is said to be there where its logit is above 0."""
 
     headline: ClassVar[str] = "sample_f1"
+    called: ClassVar[str] = "F1 of a row"
     output: ClassVar[TaskOutput] = "flags"
     reads: ClassVar[tuple[SampleKind, ...]] = ("image", "series", "audio", "text")
     kind: Literal["multi-label-classification"] = "multi-label-classification"

@@ -18,6 +18,7 @@ class TimeseriesForecastingSpec(TaskSpec):
     """The values that follow a window; judged by the mean squared error, on standardised data."""
 
     headline: ClassVar[str] = "one_minus_mse"
+    called: ClassVar[str] = "MSE"
     unit: ClassVar[Unit] = "error"
     output: ClassVar[TaskOutput] = "values"
     reads: ClassVar[tuple[SampleKind, ...]] = ("series",)

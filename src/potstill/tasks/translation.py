@@ -19,6 +19,7 @@ class TranslationSpec(TaskSpec):
     """A text that says the same in another language; judged by chrF, the mean over sentences, with BLEU beside it."""
 
     headline: ClassVar[str] = "sentence_chrf"
+    called: ClassVar[str] = "sentence chrF"
     output: ClassVar[TaskOutput] = "tokens"
     reads: ClassVar[tuple[SampleKind, ...]] = ("text",)
     kind: Literal["translation"] = "translation"
