@@ -58,11 +58,8 @@ def choose(
     else:
         known = rows[train_labels >= 0]
         num = max(num_classes, round(spec.test * len(known)))
-        picked = share.of(known, num, "test")
+        picked, rows, lost = share.split_off(known, rows, num, "test")
         test = ("train", picked)
-        rows, _, lost = _without(
-            np.setdiff1d(rows, share.beside(picked, rows)), train_keys, "train", train_keys[picked]
-        )
         dropped += lost
     if spec.limit is not None and spec.limit < len(rows):
         _enough(spec.limit, num_classes, "data.limit")
@@ -75,11 +72,8 @@ def choose(
         dropped += lost
     else:
         num = max(1, round(spec.validation * len(may_use)))
-        picked = share.of(may_use, num, "validation")
+        picked, rows, lost = share.split_off(may_use, rows, num, "validation")
         validation = ("train", picked)
-        rows, _, lost = _without(
-            np.setdiff1d(rows, share.beside(picked, rows)), train_keys, "train", train_keys[picked]
-        )
         dropped += lost
     return Chosen(
         {
@@ -101,6 +95,12 @@ class _Share:
     keys: NDArray[Any]
     num_classes: int
     groups: NDArray[Any] | None
+
+    def split_off(self, among: Rows, rows: Rows, num: int, purpose: str) -> tuple[Rows, Rows, int]:
+        """Return (about `num` of `among`, the other `rows`, how many of these were left out because a sample is in both)."""
+        picked = self.of(among, num, purpose)
+        rest, _, lost = _without(np.setdiff1d(rows, self.beside(picked, rows)), self.keys, "train", self.keys[picked])
+        return picked, rest, lost
 
     def of(self, rows: Rows, num: int, purpose: str) -> Rows:
         """Return about `num` of `rows`, in rising order."""

@@ -20,7 +20,7 @@ from potstill.pipeline.execute import Outcome
 from potstill.pipeline.graph import ALONE, STUDENT, Graph, last_step
 from potstill.pipeline.shown import shown
 from potstill.tasks import Truth
-from potstill.verify.gain import accuracy_interval, by_group, gain
+from potstill.verify.gain import accuracy_interval, gain, independent, one_group
 
 _CURVE_POINTS = 200
 _SAMPLES = 24
@@ -114,16 +114,7 @@ class Results:
 
     def _independent(self, correct_SN: NDArray[Any]) -> NDArray[Any]:
         """Return one value a group of rows where the test rows belong to groups: rows of one group are no independent ones."""
-        groups = self.dataset.splits["test"].groups
-        if groups is None or self._one_group():
-            return correct_SN
-        known, weights = self.truth.labels_N >= 0, self.truth.weights_N
-        return by_group(correct_SN, groups[known], None if weights is None else weights[known])
-
-    def _one_group(self) -> bool:
-        """Return whether every test row is of one group, so that nothing shows how groups differ."""
-        groups = self.dataset.splits["test"].groups
-        return groups is not None and len(np.unique(groups[self.truth.labels_N >= 0])) == 1
+        return independent(correct_SN, self.dataset.splits["test"].groups, self.truth)
 
     def _arm(self, arm: str, correct_SN: NDArray[Any]) -> dict[str, Any]:
         facts = [self.facts(last_step(self.graph, arm, s)) for s in self.seeds]
@@ -141,7 +132,7 @@ class Results:
         }
 
     def _gain(self, control: str, arms: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        alone = self.dataset.splits["test"].groups is None or self._one_group()
+        alone = self.dataset.splits["test"].groups is None or one_group(self.dataset.splits["test"].groups, self.truth)
         rows = "test rows" if alone else "groups of test rows"
         student, other = (self._independent(arms[name]) for name in (STUDENT, control))
         found = {"control": control, **gain(student, other, rows).as_dict()}
@@ -228,7 +219,7 @@ class Results:
                           "the validation rows. There the gain over it is 0 by construction."))  # fmt: skip
         if not self.recipe.controls:
             notes.append(("caution", "No control was trained, so nothing is said about what distilling gave."))
-        if self._one_group():
+        if one_group(self.dataset.splits["test"].groups, self.truth):
             notes.append(("caution", "All test rows are of one group (speaker, patient): the intervals cover its rows, not other "
                           "groups, among which results may differ far more."))  # fmt: skip
         notes.append(("info", "One fixed teacher and one fixed split of the data: the intervals cover seeds and test "

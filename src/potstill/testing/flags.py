@@ -10,7 +10,7 @@ import numpy as np
 from potstill.core.errors import PotstillError
 from potstill.objectives import LossInputs, ObjectiveSpec, registry
 from potstill.testing import tiny
-from potstill.testing._claims import claims_of
+from potstill.testing._claims import Claims, claims_of
 from potstill.testing.spec import check_spec
 
 if TYPE_CHECKING:
@@ -62,6 +62,13 @@ def check_flag_objective(spec: ObjectiveSpec) -> None:
         claims.refuses(
             lambda: spec.loss(replace(x, teacher=None)), PotstillError, "must refuse a training without a teacher"
         )
+    _check_each_class(claims, spec, x, loss)
+
+
+def _check_each_class(claims: Claims, spec: ObjectiveSpec, x: LossInputs, loss: Tensor) -> None:
+    """Each class must count by itself, with the gradient that its loss has."""
+    import torch
+
     order = torch.tensor([3, 0, 6, 1, 5, 2, 4])
     moved = replace(x, output=x.output[:, order], flags_BK=_flags(x)[:, order], teacher=tiny.Rows(_taught(x)[:, order]))
     claims.close(spec.loss(moved), loss, "must take each class by itself, whatever their order", 1e-5)

@@ -18,7 +18,7 @@ from potstill.data.augment import make_batch
 from potstill.data.dataset import Dataset
 from potstill.tasks import TaskSpec, Truth
 from potstill.verify.accuracy import run_split
-from potstill.verify.gain import accuracy_interval, by_group
+from potstill.verify.gain import accuracy_interval, independent
 from potstill.verify.latency import interleaved
 from potstill.verify.memory import peak_memory
 
@@ -69,11 +69,7 @@ def verify_model(
     truth = Truth.of(dataset, "test")
     metrics = task.metrics(outputs, truth)
     one = inputs(np.zeros(1, dtype=np.int64))
-    correct_SN = task.correct(outputs, truth)[None]
-    if test.groups is not None:
-        known, weights = truth.labels_N >= 0, truth.weights_N
-        correct_SN = by_group(correct_SN, test.groups[known], None if weights is None else weights[known])
-    value, low, high = accuracy_interval(correct_SN)
+    value, low, high = accuracy_interval(independent(task.correct(outputs, truth)[None], test.groups, truth))
     latency = interleaved({"model": lambda: session(one)}, blocks=30, lock=lock)["model"]
     return {
         "model": str(path),

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from potstill.tasks import Truth
 from potstill.tasks._stats import wilson
 
 MARGIN = 0.3
@@ -164,6 +165,26 @@ def accuracy_interval(correct_SN: NDArray[Any]) -> tuple[float, float, float]:
     half = _parts(correct_SN).half(num_seeds)
     low = mean - half
     return mean, max(0.0, low) if (correct_SN >= 0).all() else low, min(1.0, mean + half)
+
+
+def one_group(groups_N: NDArray[Any] | None, truth: Truth) -> bool:
+    """Return whether rows belong to groups, and every judged one to the same."""
+    return groups_N is not None and len(np.unique(groups_N[truth.labels_N >= 0])) == 1
+
+
+def independent(correct_SN: NDArray[Any], groups_N: NDArray[Any] | None, truth: Truth) -> NDArray[Any]:
+    """Return what an interval may take for independent values: one a judged row or, where rows belong to groups, one a group. Of
+    one group alone the rows are given: nothing shows how groups differ, and whoever reports it must say so.
+
+    Args:
+        correct_SN: what the task says of each judged row.
+        groups_N: of the split's rows, judged or not; None where none is stated.
+        truth: of the same rows.
+    """
+    if groups_N is None or one_group(groups_N, truth):
+        return correct_SN
+    known, weights = truth.labels_N >= 0, truth.weights_N
+    return by_group(correct_SN, groups_N[known], None if weights is None else weights[known])
 
 
 def by_group(values_SN: NDArray[Any], groups_N: NDArray[Any], weights_N: NDArray[Any] | None = None) -> NDArray[Any]:

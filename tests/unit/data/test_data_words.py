@@ -92,7 +92,7 @@ def test_damage_is_a_pure_function_that_grows(corrupt: Corruption) -> None:
 @pytest.mark.parametrize("corrupt", CORRUPTIONS.values(), ids=CORRUPTIONS)
 @pytest.mark.parametrize("severity", [0, 6, -1])
 def test_there_are_five_severities(corrupt: Corruption, severity: int) -> None:
-    with pytest.raises(ValueError, match="severity: must be 1 to 5"):
+    with pytest.raises(ValueError, match="severity must be 1 to 5; got severity="):
         corrupt(rows(["hello world"])[0], severity, 0)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.core import rng
 from potstill.core.mel import mel_shares
+from potstill.data.corrupt._draws import level, uniform
 
 Corruption = Callable[[NDArray[np.int16], int, int], NDArray[np.int16]]
 """(sample [T] int16, severity 1 to 5, seed) -> the same shape and type; a pure function."""
@@ -37,7 +37,7 @@ def noise(sample_T: NDArray[np.int16], severity: int, seed: int) -> NDArray[np.i
     Raises:
         ValueError: no such severity.
     """
-    ratio_db = _level(NOISE, severity)
+    ratio_db = level(NOISE, severity)
     u = _uniform(seed, "noise", 2 * len(sample_T)).reshape(2, -1)
     drawn = np.sqrt(-2 * np.log1p(-u[0])) * np.cos(2 * np.pi * u[1])  # Box and Muller 1958
     sound = sample_T.astype(np.float64)
@@ -58,7 +58,7 @@ def shift(sample_T: NDArray[np.int16], severity: int, seed: int) -> NDArray[np.i
     Raises:
         ValueError: no such severity.
     """
-    by = round(_level(SHIFT, severity) * len(sample_T))
+    by = round(level(SHIFT, severity) * len(sample_T))
     out = np.zeros_like(sample_T)
     if by == 0:
         return sample_T.copy()
@@ -83,7 +83,7 @@ def clipping(sample_T: NDArray[np.int16], severity: int, seed: int) -> NDArray[n
     Raises:
         ValueError: no such severity.
     """
-    share = _level(CLIPPING, severity)
+    share = level(CLIPPING, severity)
     sound = sample_T.astype(np.float64)
     limit = share * np.abs(sound).max(initial=0)
     cut = np.clip(sound, -limit, limit)
@@ -105,7 +105,7 @@ def band_loss(sample_T: NDArray[np.int16], severity: int, seed: int) -> NDArray[
     Raises:
         ValueError: no such severity.
     """
-    share = _level(BAND, severity)
+    share = level(BAND, severity)
     spectrum = np.fft.rfft(sample_T.astype(np.float64))
     low = _uniform(seed, "band", 1)[0] * (1 - share)
     mel = mel_shares(len(spectrum))
@@ -116,16 +116,9 @@ def band_loss(sample_T: NDArray[np.int16], severity: int, seed: int) -> NDArray[
 CORRUPTIONS: dict[str, Corruption] = {"noise": noise, "shift": shift, "clipping": clipping, "band-loss": band_loss}
 
 
-def _level(levels: tuple[float, ...], severity: int) -> float:
-    if severity not in range(1, len(levels) + 1):
-        raise ValueError(f"severity must be 1 to {len(levels)}; got severity={severity}.")
-    return levels[severity - 1]
-
-
 def _int16(sound_T: NDArray[np.float64]) -> NDArray[np.int16]:
     return np.clip(np.rint(sound_T), -32768, 32767).astype(np.int16)
 
 
 def _uniform(seed: int, op: str, num: int) -> NDArray[np.float64]:
-    out: NDArray[np.float64] = rng.uniform(seed, np.zeros(1, np.int64), 0, f"sound-{op}", num)[0]
-    return out
+    return uniform(seed, f"sound-{op}", num)

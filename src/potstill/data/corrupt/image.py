@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.core import rng
+from potstill.data.corrupt._draws import level, uniform
 
 Corruption = Callable[[NDArray[np.uint8], int, int], NDArray[np.uint8]]
 """(sample [H, W, C] uint8, severity 1 to 5, seed) -> the same shape and type; a pure function."""
@@ -42,7 +42,7 @@ def brightness(sample_HWC: NDArray[np.uint8], severity: int, seed: int) -> NDArr
     Raises:
         ValueError: no such severity.
     """
-    return _bytes(sample_HWC / 255 + _level(BRIGHTNESS, severity))
+    return _bytes(sample_HWC / 255 + level(BRIGHTNESS, severity))
 
 
 def contrast(sample_HWC: NDArray[np.uint8], severity: int, seed: int) -> NDArray[np.uint8]:
@@ -61,7 +61,7 @@ def contrast(sample_HWC: NDArray[np.uint8], severity: int, seed: int) -> NDArray
     """
     pixels = sample_HWC / 255
     mean = pixels.mean(axis=(0, 1), keepdims=True)
-    return _bytes((pixels - mean) * _level(CONTRAST, severity) + mean)
+    return _bytes((pixels - mean) * level(CONTRAST, severity) + mean)
 
 
 def noise(sample_HWC: NDArray[np.uint8], severity: int, seed: int) -> NDArray[np.uint8]:
@@ -80,9 +80,9 @@ def noise(sample_HWC: NDArray[np.uint8], severity: int, seed: int) -> NDArray[np
     """
     from scipy.special import ndtri
 
-    level = _level(NOISE, severity)
+    strength = level(NOISE, severity)
     draws = _uniform(seed, "noise", sample_HWC.size).reshape(sample_HWC.shape)
-    return _bytes(sample_HWC / 255 + level * ndtri(np.clip(draws, 1e-12, 1 - 1e-12)))
+    return _bytes(sample_HWC / 255 + strength * ndtri(np.clip(draws, 1e-12, 1 - 1e-12)))
 
 
 def blur(sample_HWC: NDArray[np.uint8], severity: int, seed: int) -> NDArray[np.uint8]:
@@ -101,7 +101,7 @@ def blur(sample_HWC: NDArray[np.uint8], severity: int, seed: int) -> NDArray[np.
     """
     from scipy.ndimage import gaussian_filter
 
-    sigma = _level(BLUR, severity) * max(1.0, min(sample_HWC.shape[:2]) / _SIDE)
+    sigma = level(BLUR, severity) * max(1.0, min(sample_HWC.shape[:2]) / _SIDE)
     return _bytes(gaussian_filter(sample_HWC / 255, (sigma, sigma, 0), mode="nearest"))
 
 
@@ -120,7 +120,7 @@ def occlusion(sample_HWC: NDArray[np.uint8], severity: int, seed: int) -> NDArra
         ValueError: no such severity.
     """
     height, width = sample_HWC.shape[:2]
-    side = max(1, round(_level(OCCLUSION, severity) * min(height, width)))
+    side = max(1, round(level(OCCLUSION, severity) * min(height, width)))
     draws = _uniform(seed, "occlusion", 2)
     top, left = int(draws[0] * (height - side + 1)), int(draws[1] * (width - side + 1))
     out = sample_HWC.copy()
@@ -142,7 +142,7 @@ def jpeg(sample_HWC: NDArray[np.uint8], severity: int, seed: int) -> NDArray[np.
     Raises:
         ValueError: no such severity.
     """
-    quality = int(_level(JPEG, severity))
+    quality = int(level(JPEG, severity))
     if sample_HWC.shape[2] == 3:
         return _recoded(sample_HWC, quality)
     return np.stack([_recoded(sample_HWC[..., c], quality) for c in range(sample_HWC.shape[2])], axis=2)
@@ -165,12 +165,5 @@ def _bytes(pixels: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
 
 
-def _level(levels: tuple[float, ...], severity: int) -> float:
-    if severity not in range(1, len(levels) + 1):
-        raise ValueError(f"severity must be 1 to {len(levels)}; got severity={severity}.")
-    return levels[severity - 1]
-
-
 def _uniform(seed: int, op: str, num: int) -> NDArray[np.float64]:
-    out: NDArray[np.float64] = rng.uniform(seed, np.zeros(1, np.int64), 0, f"image-{op}", num)[0]
-    return out
+    return uniform(seed, f"image-{op}", num)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.core import rng
+from potstill.data.corrupt._draws import level, uniform
 
 Corruption = Callable[[NDArray[np.float32], int, int], NDArray[np.float32]]
 """(sample [T, V] float32, severity 1 to 5, seed) -> the same shape and type; a pure function."""
@@ -38,7 +38,7 @@ def dropout(sample_TV: NDArray[np.float32], severity: int, seed: int) -> NDArray
     Raises:
         ValueError: no such severity.
     """
-    share = _level(DROPOUT, severity)
+    share = level(DROPOUT, severity)
     steps = len(sample_TV)
     draws = _uniform(seed, "dropout", -(-steps // _RUN))
     num = round(share * steps)
@@ -68,10 +68,10 @@ def drift(sample_TV: NDArray[np.float32], severity: int, seed: int) -> NDArray[n
     Raises:
         ValueError: no such severity.
     """
-    level = _level(DRIFT, severity)
+    strength = level(DRIFT, severity)
     steps, variables = sample_TV.shape
     sign = np.where(_uniform(seed, "drift", variables) < 0.5, -1.0, 1.0)
-    ramp = np.linspace(0, 1, steps)[:, None] * sign * level * sample_TV.astype(np.float64).std(axis=0)
+    ramp = np.linspace(0, 1, steps)[:, None] * sign * strength * sample_TV.astype(np.float64).std(axis=0)
     out: NDArray[np.float32] = (sample_TV + ramp).astype(np.float32)
     return out
 
@@ -90,7 +90,7 @@ def spikes(sample_TV: NDArray[np.float32], severity: int, seed: int) -> NDArray[
     Raises:
         ValueError: no such severity.
     """
-    share = _level(SPIKES, severity)
+    share = level(SPIKES, severity)
     num = max(1, round(share * sample_TV.size))
     where = np.argsort(_uniform(seed, "spikes-where", sample_TV.size), kind="stable")[:num]
     height = _uniform(seed, "spikes-height", sample_TV.size)[where]
@@ -115,8 +115,8 @@ def clock_skew(sample_TV: NDArray[np.float32], severity: int, seed: int) -> NDAr
     Raises:
         ValueError: no such severity.
     """
-    level = _level(SKEW, severity)
-    rate = 1 + level if _uniform(seed, "skew", 1)[0] < 0.5 else 1 - level
+    strength = level(SKEW, severity)
+    rate = 1 + strength if _uniform(seed, "skew", 1)[0] < 0.5 else 1 - strength
     steps = np.arange(len(sample_TV), dtype=np.float64)
     columns = [np.interp(steps * rate, steps, column) for column in sample_TV.T.astype(np.float64)]
     return np.stack(columns, axis=1).astype(np.float32)
@@ -125,12 +125,5 @@ def clock_skew(sample_TV: NDArray[np.float32], severity: int, seed: int) -> NDAr
 CORRUPTIONS: dict[str, Corruption] = {"dropout": dropout, "drift": drift, "spikes": spikes, "clock-skew": clock_skew}
 
 
-def _level(levels: tuple[float, ...], severity: int) -> float:
-    if severity not in range(1, len(levels) + 1):
-        raise ValueError(f"severity must be 1 to {len(levels)}; got severity={severity}.")
-    return levels[severity - 1]
-
-
 def _uniform(seed: int, op: str, num: int) -> NDArray[np.float64]:
-    out: NDArray[np.float64] = rng.uniform(seed, np.zeros(1, np.int64), 0, f"series-{op}", num)[0]
-    return out
+    return uniform(seed, f"series-{op}", num)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.core import rng
+from potstill.data.corrupt._draws import level, uniform
 
 Corruption = Callable[[NDArray[np.uint8], int, int], NDArray[np.uint8]]
 """(sample [L] uint8, UTF-8 and zero where it has ended; severity 1 to 5; seed) -> the same shape and type; a pure function."""
@@ -38,7 +38,7 @@ def typos(sample_L: NDArray[np.uint8], severity: int, seed: int) -> NDArray[np.u
     Raises:
         ValueError: no such severity.
     """
-    share, text = _level(TYPOS, severity), _text(sample_L)
+    share, text = level(TYPOS, severity), _text(sample_L)
     where, how = _uniform(seed, "typos", len(text)), _uniform(seed, "typos-how", 2 * len(text)).reshape(-1, 2)
     out: list[str] = []
     i = 0
@@ -73,7 +73,7 @@ def casing(sample_L: NDArray[np.uint8], severity: int, seed: int) -> NDArray[np.
     Raises:
         ValueError: no such severity.
     """
-    share, words = _level(CASING, severity), _text(sample_L).split(" ")
+    share, words = level(CASING, severity), _text(sample_L).split(" ")
     which, how = _uniform(seed, "casing", len(words)), _uniform(seed, "casing-how", len(words))
     changed = [
         (word.upper() if how[i] < 0.5 else word[:1].upper() + word[1:]) if which[i] < share else word
@@ -96,7 +96,7 @@ def dropped_words(sample_L: NDArray[np.uint8], severity: int, seed: int) -> NDAr
     Raises:
         ValueError: no such severity.
     """
-    share, words = _level(DROPPED, severity), _text(sample_L).split()
+    share, words = level(DROPPED, severity), _text(sample_L).split()
     draws = _uniform(seed, "dropped-words", len(words))
     kept = [word for word, draw in zip(words, draws, strict=True) if draw >= share]
     return _sample(" ".join(kept or [words[int(np.argmax(draws))]]) if words else "", sample_L)
@@ -106,15 +106,8 @@ CORRUPTIONS: dict[str, Corruption] = {"typos": typos, "casing": casing, "dropped
 """By the names that a report uses."""
 
 
-def _level(levels: tuple[float, ...], severity: int) -> float:
-    if severity not in range(1, len(levels) + 1):
-        raise ValueError(f"severity: must be 1 to {len(levels)}; got {severity}")
-    return levels[severity - 1]
-
-
 def _uniform(seed: int, op: str, num: int) -> NDArray[np.float64]:
-    out: NDArray[np.float64] = rng.uniform(seed, np.zeros(1, np.int64), 0, f"corrupt-{op}", max(num, 1))[0]
-    return out
+    return uniform(seed, f"corrupt-{op}", max(num, 1))
 
 
 def _text(sample_L: NDArray[np.uint8]) -> str:
