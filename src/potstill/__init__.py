@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from potstill.api import Result, distill
+    from potstill.api import Comparison, Result, compare, distill
     from potstill.data.arrays import arrays
     from potstill.labels.store import LabelStore
     from potstill.objectives.hard_label import hard_label
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from potstill.pipeline.check import LabelledData, open_labels
 
 _WHERE = {
+    "Comparison": "potstill.api",
     "LabelStore": "potstill.labels.store",
     "LabelledData": "potstill.pipeline.check",
     "Result": "potstill.api",
     "arrays": "potstill.data.arrays",
+    "compare": "potstill.api",
     "distill": "potstill.api",
     "hard_label": "potstill.objectives.hard_label",
     "logit_mse": "potstill.objectives.logit_mse",
@@ -36,10 +38,12 @@ _WHERE = {
 }
 
 __all__ = [
+    "Comparison",
     "LabelStore",
     "LabelledData",
     "Result",
     "arrays",
+    "compare",
     "distill",
     "hard_label",
     "logit_mse",

@@ -117,6 +117,70 @@ def distill(
     return Result(folder, done.results)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison left."""
+
+    folder: Path
+    """Holds compare.html and compare.json."""
+    results: dict[str, Any]
+    """compare.json."""
+
+    @property
+    def verdict(self) -> str:
+        """Which arm wins where, and whether the intervals support it."""
+        from potstill.report.compared import sentences
+
+        return "\n".join(sentences(self.results))
+
+
+def compare(
+    recipe: str | Path,
+    *,
+    arms: Sequence[str] = (),
+    seeds: int | None = None,
+    weight_bytes: int | None = None,
+    macs: int | None = None,
+    out: str | Path | None = None,
+    threads: int = 0,
+    progress: Mode = "auto",
+) -> Comparison:
+    """Compare pruning, quantising and distilling under one budget, as `potstill compare` does.
+
+    Args:
+        recipe: a YAML file; its teacher, data and training are those of every arm.
+        arms: each of prune, distill, quantize joined by +; () takes all six. The control always joins them.
+        seeds: trainings of each arm; None takes the recipe's.
+        weight_bytes: most bytes of weights as they are stored; None and no `macs`: the student's in float32.
+        macs: most MACs of one sample.
+        out: folder; None: runs/<name>-compare.
+        threads: CPU cores; 0 takes all.
+        progress: "auto", "plain", "json" or "quiet".
+
+    Raises:
+        PotstillError: as the command line.
+    """
+    import os
+
+    from potstill.pipeline.arms import ARMS, CompareSpec
+    from potstill.pipeline.cache import default_root
+    from potstill.pipeline.compare import compare as run_compare
+    from potstill.recipe.load import load
+    from potstill.report.compared import build
+    from potstill.stages import RunOptions
+
+    path = Path(recipe)
+    found = load(path)
+    found = found if seeds is None else found.model_copy(update={"seeds": seeds})
+    folder = Path(out) if out is not None else Path("runs") / f"{found.name}-compare"
+    spec = CompareSpec(arms=tuple(arms) or ARMS, weight_bytes=weight_bytes, macs=macs)
+    options, cores = RunOptions(cache=default_root(), threads=threads), threads or os.cpu_count() or 1
+    done = run_compare(found, spec, path.read_text(encoding="utf-8-sig"), folder, options, Progress(progress), cores)
+    if done.changed or not (folder / "compare.html").exists():
+        build(folder)
+    return Comparison(folder, done.results)
+
+
 _DEFAULT_OBJECTIVES = (
     {"kind": "soft-label", "temperature": 1.0, "weight": 0.9},
     {"kind": "hard-label", "weight": 0.1},

@@ -123,6 +123,35 @@ def run(
 
 
 @app.command()
+def compare(
+    recipe: RecipeArgument,
+    arms: Annotated[
+        str,
+        typer.Option(help="Arms, by commas, each of prune, distill, quantize joined by +.", show_default="all six"),
+    ] = "",
+    seeds: Annotated[
+        int | None, typer.Option(help="Trainings of each arm; default the recipe's.", min=1, show_default=False)
+    ] = None,
+    weight_bytes: Annotated[
+        int | None,
+        typer.Option(help="Most bytes of weights; default the student's in float32.", min=1, show_default=False),
+    ] = None,
+    macs: Annotated[int | None, typer.Option(help="Most MACs of one sample.", min=1, show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default runs/<name>-compare.", show_default=False)] = None,
+    threads: Annotated[int, typer.Option(help="CPU cores to use; 0 takes all.", min=0)] = 0,
+    accept_fingerprint: FingerprintOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare pruning, quantising and distilling under one budget. Same teacher, data and training; a control beside."""
+    from potstill.cli.compare import compare_recipe
+
+    compare_recipe(
+        recipe, arms, seeds, weight_bytes, macs, out, _options(threads, "cpu", accept_fingerprint),
+        mode="json" if as_json else "auto",
+    )  # fmt: skip
+
+
+@app.command()
 def taps(recipe: RecipeArgument, as_json: JsonOption = False) -> None:
     """List places in both models, with shapes and pairs. What objectives on features can read, and what auto pairs."""
     from potstill.cli.taps import print_taps

@@ -60,7 +60,9 @@ def _listen(lines: queue.Queue[str | None], busy: threading.Event) -> None:
 
 def _prepare(setup: dict[str, Any], progress: Progress) -> Any:
     sys.path[:] = setup["path"]
+    from potstill.pipeline.arms import CompareSpec
     from potstill.pipeline.cache import ArtifactCache
+    from potstill.pipeline.compare import joined
     from potstill.pipeline.execute import Executor, Outcome
     from potstill.pipeline.graph import build
     from potstill.recipe.model import Recipe
@@ -68,7 +70,11 @@ def _prepare(setup: dict[str, Any], progress: Progress) -> Any:
 
     cache = ArtifactCache(Path(setup["options"]["cache"]))
     options = RunOptions(**{**setup["options"], "cache": cache.root})
-    graph = build(Recipe.model_validate(setup["recipe"]), cache.digests, cache)
+    recipe = Recipe.model_validate(setup["recipe"])
+    if setup["made"] is None:
+        graph = build(recipe, cache.digests, cache)
+    else:
+        graph = joined(recipe, CompareSpec.model_validate(setup["made"]["compare"]), cache).graph
     executor = Executor(graph, cache, options, progress)
 
     def run(name: str, key: str) -> Outcome:

@@ -103,7 +103,7 @@ def build(recipe: Recipe, digests: StatCache, cache: ArtifactCache | None = None
             machine=f"{environment()['cpu']}, {environment()['cores']} cores",
         )  # fmt: skip
         add(Node(f"verify/{exporter.kind}", verify, {**first, "exported": exported, "teacher": teacher}))
-    _compute_keys(graph, digests)
+    compute_keys(graph, digests)
     return graph
 
 
@@ -179,7 +179,7 @@ def _store_features(graph: Graph, digests: StatCache, cache: ArtifactCache | Non
     recipe, steps = graph.recipe, list(graph.recipe.steps)
     if recipe.features.mode == "live" or not any(o.needs().taps for step in steps for o in step.terms()):
         return steps
-    _compute_keys(graph, digests)
+    compute_keys(graph, digests)
     shape = shape_of(recipe.data, None) if cache is None else data_shape(graph, cache)
     if shape is None:
         graph.waits = True
@@ -222,7 +222,8 @@ def _add_arm(graph: Graph, arm: str, seed: int, steps: list[StepSpec], lessons: 
     graph.add(Node(f"evaluate/{arm}/seed{seed}", evaluate, inputs, arm=True))
 
 
-def _compute_keys(graph: Graph, digests: StatCache) -> None:
+def compute_keys(graph: Graph, digests: StatCache) -> None:
+    """Give every node that has none its key; inputs come before those that read them."""
     source = functools.cache(digests.digest)
     for node in (n for n in graph.nodes.values() if not n.key):
         node.parts = _parts(graph, node, digests.digest, source)

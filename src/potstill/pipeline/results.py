@@ -248,6 +248,7 @@ class Results:
         correct = self.correct(self.outputs(f"verify/{kind}"))
         files = self.manifest(f"export/{kind}")["files"]
         latency = verified["latency"]
+        ratio = latency["student"].pop("ratio", None)
         return {
             "format": kind,
             "file": exported["file"],
@@ -260,7 +261,7 @@ class Results:
             "teacher_latency_ms": None if "teacher" not in latency else {
                 **latency["teacher"], "threads": self.recipe.verify.threads, "batch": 1, "source": "measured",
                 "runtime": verified["teacher_runtime"]},
-            "latency_ratio": latency.get("ratio"),
+            "latency_ratio": ratio,
             "peak_memory_bytes": verified["memory"],
         }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from potstill.core.progress import Progress
 from potstill.pipeline.cache import ArtifactCache
@@ -24,8 +25,18 @@ def threads_for(graph: Graph, cores: int) -> tuple[int, int]:
     return processes, max(1, cores // processes)
 
 
-def run_all(graph: Graph, cache: ArtifactCache, options: RunOptions, progress: Progress, cores: int) -> list[Outcome]:
-    """Run every node: what leads to the arms, then the arms in parallel, then what follows, alone on the machine."""
+def run_all(
+    graph: Graph,
+    cache: ArtifactCache,
+    options: RunOptions,
+    progress: Progress,
+    cores: int,
+    made: dict[str, Any] | None = None,
+) -> list[Outcome]:
+    """Run every node: what leads to the arms, then the arms in parallel, then what follows, alone on the machine.
+
+    `made` says, in JSON values, how a child makes this graph of its recipe where it is not simply built.
+    """
     processes, arm_threads = threads_for(graph, cores)
     alone = Executor(graph, cache, replace(options, threads=max(1, cores // WORLD_SIZE)), progress)
     arm_options = replace(options, threads=arm_threads)
@@ -36,7 +47,7 @@ def run_all(graph: Graph, cache: ArtifactCache, options: RunOptions, progress: P
     outcomes = [alone.run(n) for n in before]
     missing = [n for n in arms if not cache.has(n.key)]
     if processes > 1 and len(missing) > 1 and not _in_process_only(graph):
-        outcomes += run_parallel(graph, arms, cache, arm_options, progress, processes)
+        outcomes += run_parallel(graph, arms, cache, arm_options, progress, processes, made)
     else:
         here = Executor(graph, cache, arm_options, progress)
         outcomes += [here.run(n) for n in arms]

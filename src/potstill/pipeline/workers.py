@@ -59,7 +59,13 @@ class Worker:
 
 
 def run_parallel(
-    graph: Graph, nodes: list[Node], cache: ArtifactCache, options: RunOptions, progress: Progress, processes: int
+    graph: Graph,
+    nodes: list[Node],
+    cache: ArtifactCache,
+    options: RunOptions,
+    progress: Progress,
+    processes: int,
+    made: dict[str, Any] | None = None,
 ) -> list[Outcome]:
     """Run `nodes` in up to `processes` children, each node after those it needs.
 
@@ -72,6 +78,7 @@ def run_parallel(
     events: queue.Queue[Event] = queue.Queue()
     setup = {
         "recipe": graph.recipe.model_dump(mode="json"),
+        "made": made,
         "path": sys.path,
         "options": {
             "cache": str(options.cache), "threads": options.threads, "device": options.device,

@@ -34,9 +34,9 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         samples: show them.
     """
     notes = results.get("notes") or []
-    html: str = _template("page.html").render(
+    html: str = template("page.html").render(
         r=results,
-        css=(_HERE / "page.css").read_text(),
+        css=style(),
         sentence=say.sentence(results),
         rows=say.rows(results),
         tiles=_tiles(results),
@@ -73,7 +73,7 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
 
 def card(results: dict[str, Any]) -> str:
     """Return the model card in Markdown."""
-    text: str = _template("card.md").render(
+    text: str = template("card.md").render(
         r=results,
         sentence=say.sentence(results),
         rows=say.rows(results),
@@ -85,8 +85,14 @@ def card(results: dict[str, Any]) -> str:
     return text
 
 
+def style() -> str:
+    """Return the style sheet that every page carries."""
+    return (_HERE / "page.css").read_text()
+
+
 @cache
-def _template(name: str) -> Any:
+def template(name: str) -> Any:
+    """Return a template of this folder, with the filters that bring figures into words."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 

@@ -18,7 +18,12 @@ _RESAMPLES = 2000
 
 
 def interleaved(
-    candidates: Mapping[str, Callable[[], object]], *, blocks: int, lock: Path, warmup: int = 20
+    candidates: Mapping[str, Callable[[], object]],
+    *,
+    blocks: int,
+    lock: Path,
+    warmup: int = 20,
+    beside: str = "teacher",
 ) -> dict[str, Any]:
     """Time callables in alternating blocks, one process on the machine at a time.
 
@@ -27,10 +32,11 @@ def interleaved(
         blocks: how many of each.
         lock: file under which only one process measures.
         warmup: calls of each before anything counts.
+        beside: the candidate that the others are set against, where there is one of that name.
 
     Returns:
-        name -> {"min", "median", "p95"} in milliseconds, "calls"; with a "student" and a "teacher" also "ratio": the
-        student's median over the teacher's, by blocks, with a bootstrap 95 % interval.
+        name -> {"min", "median", "p95"} in milliseconds, "calls", and "ratio": its median over that of `beside`, by blocks, with
+        a bootstrap 95 % interval.
     """
     with atomic.locked(lock):
         per_block = {name: _calls_for(call, warmup) for name, call in candidates.items()}
@@ -52,10 +58,10 @@ def interleaved(
             "min": float(every.min()), "median": float(np.median(every)), "p95": float(np.percentile(every, 95)),
             "calls": len(every),
         }  # fmt: skip
-    if {"student", "teacher"} <= set(times):
-        out["ratio"] = _ratio(
-            [float(np.median(b)) for b in times["student"]], [float(np.median(b)) for b in times["teacher"]]
-        )
+    medians = {name: [float(np.median(block)) for block in found] for name, found in times.items()}
+    for name in out if beside in out else ():
+        if name != beside:
+            out[name]["ratio"] = _ratio(medians[name], medians[beside])
     return out
 
 

@@ -1,0 +1,171 @@
+"""A comparison: one graph of all arms over one teacher and one label store, and what it found."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from potstill.core import atomic
+from potstill.core.errors import PotstillError
+from potstill.core.fingerprint import environment
+from potstill.core.hashing import StatCache, digest_json
+from potstill.core.progress import Progress
+from potstill.pipeline.arms import Arm, CompareSpec, arms_of
+from potstill.pipeline.cache import ArtifactCache
+from potstill.pipeline.execute import Executor
+from potstill.pipeline.graph import STUDENT, Graph, Node, build, compute_keys
+from potstill.pipeline.schedule import run_all
+from potstill.pipeline.shape import shape_of
+from potstill.pipeline.taps import check_objectives
+from potstill.recipe.model import Recipe
+from potstill.stages import RunOptions
+from potstill.stages.export import ExportStage
+from potstill.stages.judge import JudgeStage
+from potstill.stages.measure import EXPORTED, MeasureStage
+from potstill.stages.measure import STUDENT as MEASURED
+
+FILE = "compare.json"
+
+
+@dataclass
+class Comparison:
+    """All arms of a comparison in one graph."""
+
+    graph: Graph
+    arms: list[Arm]
+    spec: CompareSpec
+
+    def last(self, arm: str, seed: int) -> str:
+        """Return the name of the node that leaves an arm's finished model."""
+        return self.graph.named(f"steps/{arm}/seed{seed}/")[-1].name
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A finished comparison; `results` is compare.json in `folder`."""
+
+    folder: Path
+    results: dict[str, Any]
+    changed: bool
+    seconds: float
+
+
+def compare(
+    recipe: Recipe, spec: CompareSpec, recipe_text: str, out: Path, options: RunOptions, progress: Progress, cores: int
+) -> Compared:
+    """Train every arm for every seed of the recipe, run each artifact, time all together, and leave the results in `out`.
+
+    Args:
+        recipe: validated; its first exporter is the format of every arm.
+        spec: arms and budget.
+        recipe_text: as it was written.
+        out: a folder of its own; created.
+        options: where and how.
+        progress: where to report.
+        cores: CPU cores to use.
+
+    Raises:
+        PotstillError: what was finished stays in the cache: the same call goes on from there.
+    """
+    from potstill.pipeline.compared import Findings
+
+    started = time.monotonic()
+    cache = ArtifactCache(options.cache)
+    _check_folder(out)
+    found = comparison(recipe, spec, cache, options, progress)
+    key = digest_json({name: node.key for name, node in sorted(found.graph.nodes.items())})
+    before = _earlier(out)
+    if before.get("sha256") == key and all(cache.has(n.key) for n in found.graph.nodes.values()):
+        return Compared(out, before, False, time.monotonic() - started)
+    run_all(found.graph, cache, options, progress, cores, {"compare": spec.model_dump(mode="json")})
+    results = {**Findings(found, cache).assemble(recipe_text), "sha256": key}
+    atomic.write_bytes(out / "recipe.yaml", recipe_text.encode())
+    atomic.write_json(out / FILE, results)
+    cache.digests.save()
+    return Compared(out, results, True, time.monotonic() - started)
+
+
+def comparison(
+    recipe: Recipe, spec: CompareSpec, cache: ArtifactCache, options: RunOptions, progress: Progress
+) -> Comparison:
+    """Return the graph of a comparison; the data is prepared first, since the budget chooses models by its shape."""
+    plain = recipe.model_copy(update={"controls": (), "export": ()})
+    first = build(plain, cache.digests, cache)
+    prepare = first.nodes["prepare"]
+    Executor(first, cache, options, progress).run(prepare)
+    found = joined(recipe, spec, cache)
+    for arm in found.arms:
+        check_objectives(build(arm.recipe, cache.digests, cache), cache)
+    return found
+
+
+def joined(recipe: Recipe, spec: CompareSpec, cache: ArtifactCache) -> Comparison:
+    """Return all arms in one graph, what they share once; the data must be prepared."""
+    if not recipe.export:
+        raise PotstillError(f"{recipe.name}: a comparison runs artifacts; export is empty. Add {{kind: onnx}}.")
+    key = build(recipe.model_copy(update={"controls": (), "export": ()}), cache.digests, cache).nodes["prepare"].key
+    shape = shape_of(recipe.data, cache.path(key))
+    assert shape is not None
+    arms = arms_of(recipe, spec, shape)
+    out = Comparison(Graph(recipe), arms, spec)
+    for arm in arms:
+        _join(out.graph, build(arm.recipe, cache.digests, cache), arm.name)
+    _add_artifacts(out, cache.digests)
+    return out
+
+
+def _join(graph: Graph, of_arm: Graph, arm: str) -> None:
+    """Add the nodes of one arm's graph under its own name."""
+    names: dict[str, str] = {}
+    for name, node in of_arm.nodes.items():
+        own = name.replace(f"/{STUDENT}/", f"/{arm}/") if node.arm else name
+        if own in graph.nodes and graph.nodes[own].key != node.key:
+            own = f"{own}@{arm}"
+        names[name] = own
+        if own not in graph.nodes:
+            graph.add(replace(node, name=own, inputs={k: names[v] for k, v in node.inputs.items()}))
+
+
+def _add_artifacts(found: Comparison, digests: StatCache) -> None:
+    """Add each arm's artifact for each seed, its outputs, and one measurement of all."""
+    graph, recipe = found.graph, found.graph.recipe
+    exporter = recipe.export[0]
+    inputs = {"data": "prepare", "teacher": "teach"}
+    for arm in found.arms:
+        for seed in range(recipe.seed, recipe.seed + recipe.seeds):
+            given = {"data": "prepare", "student": found.last(arm.name, seed)}
+            exported = Node(f"export/{arm.name}/seed{seed}", ExportStage(exporter=exporter), given, arm=True)
+            graph.add(exported)
+            judge = JudgeStage(task=recipe.task, exporter=exporter)
+            graph.add(Node(f"judge/{arm.name}/seed{seed}", judge, {**given, "exported": exported.name}, arm=True))
+        inputs[f"{MEASURED}{arm.name}"] = found.last(arm.name, recipe.seed)
+        inputs[f"{EXPORTED}{arm.name}"] = f"export/{arm.name}/seed{recipe.seed}"
+    machine = f"{environment()['cpu']}, {environment()['cores']} cores"
+    measure = MeasureStage(
+        exporter=exporter, teacher=recipe.teacher, threads=recipe.verify.threads, blocks=recipe.verify.blocks,
+        arms=tuple(arm.name for arm in found.arms), machine=machine,
+    )  # fmt: skip
+    graph.add(Node("measure", measure, inputs))
+    compute_keys(graph, digests)
+
+
+def _check_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise PotstillError(f"--out {out}: must be a folder that can be made; got {err.strerror}.") from err
+    foreign = [p.name for p in out.iterdir() if not atomic.is_partial(p)] if not (out / FILE).exists() else []
+    if foreign:
+        raise PotstillError(
+            f"--out {out}: must be new, empty, or an earlier comparison; it holds {foreign[0]!r}. Choose another folder."
+        )
+
+
+def _earlier(out: Path) -> dict[str, Any]:
+    try:
+        found = atomic.read_json(out / FILE)
+    except PotstillError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,71 @@
+"""Time the artifacts of several arms and the teacher by turns, each in its own runtime, and take their memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from potstill.core.artifact import manifest
+from potstill.exporters import AnyExporter
+from potstill.stages._artifacts import teacher_call
+from potstill.stages._base import StageContext, StageSpec, registry
+from potstill.stages._parts import gather, set_threads
+from potstill.teachers import AnyTeacher
+
+EXPORTED = "exported:"
+"""Before the name of an arm, an input of the stage."""
+STUDENT = "student:"
+
+
+@registry.register
+class MeasureStage(StageSpec):
+    """Data, teacher, and students with their artifacts -> latency of all, measured interleaved, and memory of each."""
+
+    requires: ClassVar[tuple[str, ...]] = ("data", "teacher", "student", "exported")
+    provides: ClassVar[str] = "measured"
+    kind: Literal["measure"] = "measure"
+    exporter: AnyExporter
+    """Opens the artifacts."""
+    teacher: AnyTeacher
+    """Timed beside them."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of the runtime."""
+    blocks: int = Field(default=30, ge=5)
+    """Interleaved blocks in which all are timed by turns."""
+    arms: tuple[str, ...] = Field(min_length=1, examples=[("a",)])
+    """Names after the colon of the inputs student: and exported:."""
+    machine: str = Field(examples=["a processor, 2 cores"])
+    """The processor these figures belong to."""
+
+    def inputs_needed(self) -> tuple[str, ...]:
+        return ("data", "teacher", *(f"{kind}{arm}" for arm in self.arms for kind in (STUDENT, EXPORTED)))
+
+    def run(self, context: StageContext) -> dict[str, Any]:
+        from potstill.data.dataset import Dataset
+        from potstill.models.tools.saved import load_model
+        from potstill.verify.latency import interleaved
+        from potstill.verify.memory import peak_memory
+
+        set_threads(context.options.threads)
+        dataset = Dataset.open(context.inputs["data"])
+        one = gather(dataset.splits["test"], np.zeros(1, dtype=np.int64))[0]
+        calls: dict[str, Callable[[], object]] = {}
+        memory, size = {}, {}
+        for arm in self.arms:
+            folder = context.inputs[f"{EXPORTED}{arm}"]
+            path = folder / str(manifest(folder)["facts"]["file"])
+            ready = load_model(context.inputs[f"{STUDENT}{arm}"]).preprocess.outside_numpy(one)
+            calls[arm] = _call(self.exporter.load(path, self.threads), ready)
+            memory[arm], size[arm] = peak_memory(path, ready, self.threads), path.stat().st_size
+        calls["teacher"], runtime = teacher_call(self.teacher, self.exporter, context, dataset, one, self.threads)
+        found = interleaved(
+            calls, blocks=self.blocks, lock=context.options.cache / "locks" / "measure.lock", beside="teacher"
+        )
+        return {"latency": found, "memory": memory, "bytes": size, "teacher_runtime": runtime}
+
+
+def _call(artifact: Any, ready: Any) -> Callable[[], object]:
+    return lambda: artifact(ready)

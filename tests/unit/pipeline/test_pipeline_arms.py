@@ -1,0 +1,66 @@
+"""The recipe of each arm of a comparison."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from potstill.core.errors import PotstillError
+from potstill.core.samples import DataStats
+from potstill.models import ModelIO
+from potstill.pipeline.arms import CompareSpec, arms_of
+from potstill.pipeline.shape import DataShape
+from potstill.recipe.model import Recipe
+from potstill.stages.distill import DistillStep
+
+SHAPE = DataShape(ModelIO((10,), (1, 8, 8)), 400, 100, 40, None, DataStats((0.5,), (0.25,)))
+
+
+def recipe(**edits: Any) -> Recipe:
+    return Recipe.model_validate(
+        {
+            "name": "x",
+            "data": {"kind": "digits"},
+            "teacher": {"kind": "train", "model": {"kind": "resnet", "depth": 8, "width": 8}},
+            "student": {"kind": "ds-cnn", "width": 6, "depth": 2, "downsample": 1},
+            "steps": [
+                {"kind": "distill", "objectives": [{"kind": "soft-label"}], "training": {"epochs": 3, "batch_size": 50}}
+            ],
+            **edits,
+        }
+    )
+
+
+def test_the_control_learns_from_the_truth_and_is_trained_alike() -> None:
+    control, distill = arms_of(recipe(), CompareSpec(arms=("distill",)), SHAPE)
+    assert (control.name, distill.name) == ("control", "distill")
+    assert control.recipe.student == distill.recipe.student == recipe().student
+    (ours,), (theirs,) = control.recipe.steps, distill.recipe.steps
+    assert isinstance(ours, DistillStep) and isinstance(theirs, DistillStep)
+    assert [o.kind for o in ours.terms()] == ["hard-label"] and theirs == recipe().steps[0]
+    assert ours.training == theirs.training
+    assert control.recipe.export == () and control.recipe.controls == ()
+
+
+def test_a_budget_widens_every_arms_student() -> None:
+    for arm in arms_of(recipe(), CompareSpec(arms=("distill",), weight_bytes=20_000), SHAPE):
+        assert getattr(arm.recipe.student, "width", 0) > 6
+
+
+def test_parts_are_ordered_and_said_once() -> None:
+    spec = CompareSpec(arms=("quantize+distill", "distill+quantize", "control", "distill"))
+    assert spec.names() == ("control", "distill+quantize", "distill")
+    with pytest.raises(PotstillError, match=r"--arms: must join prune, distill, quantize by \+; got 'prun'"):
+        CompareSpec(arms=("prun",)).names()
+
+
+def test_a_teacher_that_is_a_black_box_cannot_be_cut(tmp_path: Path) -> None:
+    (tmp_path / "teacher.onnx").touch()
+    black = recipe(teacher={"kind": "onnx", "path": str(tmp_path / "teacher.onnx")})
+    with pytest.raises(
+        PotstillError, match="begins with the teacher's own weights, and a teacher of kind 'onnx' has none"
+    ):
+        arms_of(black, CompareSpec(arms=("quantize",)), SHAPE)
+    assert len(arms_of(black, CompareSpec(arms=("distill",)), SHAPE)) == 2
