@@ -41,7 +41,7 @@ class CompareSpec(Spec):
     """Names of parts joined by +: prune, distill, quantize. The control, the small model trained alone, always joins them."""
     weight_bytes: int | None = Field(default=None, ge=1)
     """Most bytes of an arm's weights as they are stored, 4 a parameter in float32 and 1 in int8; None and no `macs`: what the
-    recipe's student takes in float32."""
+    recipe's student takes in float32. Not both."""
     macs: int | None = Field(default=None, ge=1)
     """Most MACs of one sample, which stand for latency while models are chosen; latency itself is measured."""
 
@@ -49,8 +49,10 @@ class CompareSpec(Spec):
         """Return the arms in order, the control first, each as its parts are done.
 
         Raises:
-            PotstillError: a part that there is not.
+            PotstillError: a part that there is not, or two budgets.
         """
+        if self.weight_bytes is not None and self.macs is not None:
+            raise PotstillError("--weight-bytes, --macs: one of the two must be the budget; got both. Leave one out.")
         return (CONTROL, *dict.fromkeys(_ordered(name) for name in self.arms if name != CONTROL))
 
 
@@ -150,7 +152,7 @@ class _Steps:
             update={"objectives": objectives_of("hard-label", self._recipe.task.output), "balance": None}
         )
 
-    def prune(self, budget: dict[str, float]) -> StepSpec:
+    def prune(self, budget: dict[str, int]) -> StepSpec:
         """Return the recipe's own cut, its size set by the budget."""
         own = self._first.get("prune")
         kept = {} if own is None else {k: v for k, v in dict(own).items() if k not in ("kind", "ratio", "budget")}
@@ -186,15 +188,13 @@ class _Sizes:
             self._found[bits] = widest(own, self._shape.io, self._shape.stats, self._fits(bits))
         return self._found[bits]
 
-    def left(self, bits: int) -> dict[str, float]:
+    def left(self, bits: int) -> dict[str, int]:
         """Return what pruning must leave."""
-        out: dict[str, float] = {}
-        if self._spec.macs is not None:
-            out["macs"] = self._spec.macs
         limit = self._limit()
         if limit is not None:
-            out["params"] = limit // bits
-        return out
+            return {"params": limit // bits}
+        assert self._spec.macs is not None
+        return {"macs": self._spec.macs}
 
     def _limit(self) -> int | None:
         if self._spec.weight_bytes is not None or self._spec.macs is not None:

@@ -73,6 +73,7 @@ def compare(
 
     started = time.monotonic()
     cache = ArtifactCache(options.cache)
+    spec.names()  # what is wrong with it is said before anything else
     _check_folder(out)
     found = comparison(recipe, spec, cache, options, progress)
     key = digest_json({name: node.key for name, node in sorted(found.graph.nodes.items())})

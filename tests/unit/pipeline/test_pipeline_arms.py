@@ -54,6 +54,8 @@ def test_parts_are_ordered_and_said_once() -> None:
     assert spec.names() == ("control", "distill+quantize", "distill")
     with pytest.raises(PotstillError, match=r"--arms: must join prune, distill, quantize by \+; got 'prun'"):
         CompareSpec(arms=("prun",)).names()
+    with pytest.raises(PotstillError, match="one of the two must be the budget; got both"):
+        CompareSpec(weight_bytes=1, macs=1).names()
 
 
 def test_a_teacher_that_is_a_black_box_cannot_be_cut(tmp_path: Path) -> None:
