@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from potstill.api import Comparison, Result, compare, distill
+    from potstill.api import Comparison, Result, compare, distill, plan_pruning, prune
     from potstill.data.arrays import arrays
     from potstill.labels.store import LabelStore
     from potstill.objectives.hard_label import hard_label
@@ -35,6 +35,8 @@ _WHERE = {
     "logit_mse": "potstill.objectives.logit_mse",
     "soft_label": "potstill.objectives.soft_label",
     "open_labels": "potstill.pipeline.check",
+    "plan_pruning": "potstill.api",
+    "prune": "potstill.api",
 }
 
 __all__ = [
@@ -48,6 +50,8 @@ __all__ = [
     "hard_label",
     "logit_mse",
     "open_labels",
+    "plan_pruning",
+    "prune",
     "soft_label",
 ]
 

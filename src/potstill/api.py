@@ -14,8 +14,9 @@ from potstill.objectives import ObjectiveSpec
 from potstill.teachers import TeacherSpec
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
+    from potstill.compress._planner import PruningPlan
     from potstill.recipe.model import Recipe
 
 
@@ -179,6 +180,79 @@ def compare(
     if done.changed or not (folder / "compare.html").exists():
         build(folder)
     return Comparison(folder, done.results)
+
+
+def plan_pruning(
+    module: nn.Module,
+    example: Tensor | tuple[Any, ...],
+    *,
+    loss: Callable[[nn.Module], Tensor] | None = None,
+    seed: int = 0,
+    first: nn.Module | None = None,
+    **settings: Any,
+) -> PruningPlan:
+    """Return what `prune` would cut, layer by layer, and what cannot be cut; the module is left as it is.
+
+    Args:
+        module: any module that autograd can follow, on the CPU.
+        example: what it is called with: real rows, at least two; a tuple for several arguments.
+        loss: module -> a loss, whose gradient importance "taylor" reads.
+        seed: of chance, for importance "random".
+        first: the module that nothing was cut from, where an earlier cut left this one; ratio and shares are of it.
+        settings: ratio or budget, and importance, scope, round_to and protect, as in a recipe's prune step.
+
+    Raises:
+        PotstillError: a setting is wrong, or nothing can be cut; says why.
+        BudgetError: the budget cannot be reached; says the least that can.
+        MissingExtraError: the extra `prune` is not installed.
+    """
+    from potstill.compress import prune as pruning
+
+    gradients = None if loss is None else pruning.gradients_of(loss)
+    wanted = pruning.settings_of(settings)
+    return pruning.plan_pruning(module, _arguments(example), wanted, gradients=gradients, seed=seed, first=first)
+
+
+def prune(
+    module: nn.Module,
+    example: Tensor | tuple[Any, ...],
+    *,
+    loss: Callable[[nn.Module], Tensor] | None = None,
+    calibration: Sequence[Tensor | tuple[Any, ...]] = (),
+    seed: int = 0,
+    first: nn.Module | None = None,
+    **settings: Any,
+) -> tuple[nn.Module, PruningPlan]:
+    """Return a smaller copy of a module, whole channels, units and heads taken away, and what was cut.
+
+    A cut is checked on `example`: channels set to zero and channels taken away must give the same outputs. Then the statistics of
+    BatchNorm are taken again. Train the result: it has lost what these channels knew.
+
+    Args:
+        module: as for `plan_pruning`.
+        example: likewise.
+        loss: likewise.
+        calibration: batches for BatchNorm's statistics; () takes the example.
+        seed: as for `plan_pruning`.
+        first: likewise.
+        settings: likewise: ratio=0.5, budget={"macs": 0.5}, importance="taylor", ...
+
+    Raises:
+        PotstillError: as `plan_pruning`, or the outputs differ.
+    """
+    import copy
+
+    from potstill.compress import prune as pruning
+
+    plan = plan_pruning(module, example, loss=loss, seed=seed, first=first, **settings)
+    smaller = copy.deepcopy(module)
+    pruning.prune(smaller, plan, _arguments(example))
+    pruning.recalibrate(smaller, [_arguments(batch) for batch in calibration or (example,)])
+    return smaller.eval(), plan
+
+
+def _arguments(example: Any) -> tuple[Any, ...]:
+    return tuple(example) if isinstance(example, (tuple, list)) else (example,)
 
 
 _DEFAULT_OBJECTIVES = (

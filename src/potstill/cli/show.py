@@ -113,6 +113,8 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
     for where, pairs in plan.taps.items():
         how = "the teacher runs on each batch" if plan.features_mode == "live" else "the teacher's side from its store"
         console.print(f"{where} reads {say_pairs(pairs)}; {how}.", highlight=False)
+    for cut in plan.cuts:
+        console.print(cut.text(), highlight=False)
     for cost in plan.features:
         console.print(cost.text(), highlight=False)
     console.print(plan.summary(), highlight=False)

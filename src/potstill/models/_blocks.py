@@ -138,26 +138,31 @@ class SelfAttention(nn.Module):
 
     Args:
         dim: token width, a multiple of `heads`.
-        heads: attention heads.
+        heads: attention heads, each of width dim / heads; a pruner may take heads, or channels of the tokens, away.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.head_width = dim // heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.query, self.key, self.value = nn.Identity(), nn.Identity(), nn.Identity()
         self.softmax = nn.Softmax(dim=-1)
         self.out = nn.Linear(dim, dim)
 
+    @property
+    def heads(self) -> int:
+        """How many heads there are."""
+        return self.out.in_features // self.head_width
+
     def forward(self, x_BTC: Tensor, bias: Tensor | None = None) -> Tensor:
         """[B, T, C] -> [B, T, C]; `bias`, such as that of a mask, is added to the scores [B, heads, T, T]."""
-        num_tokens, dim = x_BTC.shape[1], x_BTC.shape[2]
-        qkv = self.qkv(x_BTC).reshape(-1, num_tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4)
+        num_tokens = x_BTC.shape[1]
+        qkv = self.qkv(x_BTC).reshape(-1, num_tokens, 3, self.heads, self.head_width).permute(2, 0, 3, 1, 4)
         q, k, v = self.query(qkv[0]), self.key(qkv[1]), self.value(qkv[2])
-        scores = q @ k.transpose(-2, -1) * (dim // self.heads) ** -0.5
+        scores = q @ k.transpose(-2, -1) * self.head_width**-0.5
         if bias is not None:
             scores = scores + bias
-        mixed = (self.softmax(scores) @ v).transpose(1, 2).reshape(-1, num_tokens, dim)
+        mixed = (self.softmax(scores) @ v).transpose(1, 2).reshape(-1, num_tokens, self.heads * self.head_width)
         out: Tensor = self.out(mixed)
         return out
 

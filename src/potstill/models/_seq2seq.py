@@ -17,28 +17,33 @@ class CrossAttention(nn.Module):
 
     Args:
         dim: token width, a multiple of `heads`.
-        heads: attention heads.
+        heads: attention heads, of a fixed width as in SelfAttention.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.head_width = dim // heads
         self.q, self.kv = nn.Linear(dim, dim), nn.Linear(dim, 2 * dim)
         self.softmax = nn.Softmax(dim=-1)
         self.out = nn.Linear(dim, dim)
 
+    @property
+    def heads(self) -> int:
+        """How many heads there are."""
+        return self.out.in_features // self.head_width
+
     def of_source(self, source_BSC: Tensor) -> Tensor:
         """Return keys and values [2, B, heads, S, C / heads]."""
-        num, dim = source_BSC.shape[1], source_BSC.shape[2]
-        heads: Tensor = self.kv(source_BSC).reshape(-1, num, 2, self.heads, dim // self.heads)
+        num = source_BSC.shape[1]
+        heads: Tensor = self.kv(source_BSC).reshape(-1, num, 2, self.heads, self.head_width)
         return heads.permute(2, 0, 3, 1, 4)
 
     def forward(self, x_BTC: Tensor, keys_values: Tensor, bias: Tensor) -> Tensor:
         """[B, T, C] -> [B, T, C]; `bias` [B, 1, 1, S] is added to the scores."""
-        num, dim = x_BTC.shape[1], x_BTC.shape[2]
-        q = self.q(x_BTC).reshape(-1, num, self.heads, dim // self.heads).transpose(1, 2)
-        scores = q @ keys_values[0].transpose(-2, -1) * (dim // self.heads) ** -0.5 + bias
-        mixed = (self.softmax(scores) @ keys_values[1]).transpose(1, 2).reshape(-1, num, dim)
+        num = x_BTC.shape[1]
+        q = self.q(x_BTC).reshape(-1, num, self.heads, self.head_width).transpose(1, 2)
+        scores = q @ keys_values[0].transpose(-2, -1) * self.head_width**-0.5 + bias
+        mixed = (self.softmax(scores) @ keys_values[1]).transpose(1, 2).reshape(-1, num, self.heads * self.head_width)
         out: Tensor = self.out(mixed)
         return out
 
@@ -96,6 +101,7 @@ class EncoderDecoder(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.embed = nn.Embedding(num_tokens, dim)
+        self.scale = dim**0.5
         nn.init.normal_(self.embed.weight, std=dim**-0.5)
         self.position = nn.Parameter(torch.randn(2, length, dim) * 0.02)
         self.dropout = nn.Dropout(dropout)
@@ -135,7 +141,7 @@ class EncoderDecoder(nn.Module):
         return Writer(self, source_BS)
 
     def _embedded(self, ids_BT: Tensor, side: int, place: int) -> Tensor:
-        scaled = self.embed(ids_BT) * self.embed.embedding_dim**0.5
+        scaled = self.embed(ids_BT) * self.scale
         out: Tensor = self.dropout(scaled + self.position[side, place : place + ids_BT.shape[1]])
         return out
 
@@ -160,12 +166,12 @@ class Writer:
         x = self.model._embedded(last_R[:, None].to(self.unseen.device), 1, place)
         for i, block in enumerate(self.blocks):
             attention = block.attention
-            num, heads, dim = len(x), attention.heads, x.shape[2]
-            qkv = attention.qkv(block.norm1(x)).reshape(num, 1, 3, heads, dim // heads).permute(2, 0, 3, 1, 4)
+            num, heads, width = len(x), attention.heads, attention.head_width
+            qkv = attention.qkv(block.norm1(x)).reshape(num, 1, 3, heads, width).permute(2, 0, 3, 1, 4)
             before = self.kept[i]
             kept = self.kept[i] = qkv[1:] if before is None else torch.cat([before, qkv[1:]], dim=3)
-            shares = attention.softmax(qkv[0] @ kept[0].transpose(-2, -1) * (dim // heads) ** -0.5)
-            mixed = attention.out((shares @ kept[1]).transpose(1, 2).reshape(num, 1, dim))
+            shares = attention.softmax(qkv[0] @ kept[0].transpose(-2, -1) * width**-0.5)
+            mixed = attention.out((shares @ kept[1]).transpose(1, 2).reshape(num, 1, heads * width))
             x = block.after(x, mixed, self.source[i], self.unseen)
         return self.model.logits(x)[:, 0].float()
 

@@ -15,6 +15,7 @@ from potstill.core.samples import FORMS
 from potstill.core.units import human_bytes, human_seconds
 from potstill.models import ModelSpec
 from potstill.pipeline.cache import ArtifactCache, default_root
+from potstill.pipeline.cuts import PlannedCut, check_cuts
 from potstill.pipeline.graph import Graph, Node, build, data_shape
 from potstill.pipeline.schedule import threads_for
 from potstill.pipeline.shape import DataShape
@@ -56,11 +57,14 @@ class Plan:
     features: list[FeatureCost] = field(default_factory=list)
     """What these places of the teacher cost, stored and live."""
     features_mode: str = "live"
+    cuts: list[PlannedCut] = field(default_factory=list)
+    """What each prune step would leave; empty once all of that is cached."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return {"stages": [asdict(line) for line in self.lines], "models": self.models, "taps": self.taps,
-                "features": [asdict(cost) for cost in self.features]}  # fmt: skip
+                "features": [asdict(cost) for cost in self.features],
+                "cuts": [asdict(cut) for cut in self.cuts]}  # fmt: skip
 
     def summary(self) -> str:
         """Return one sentence."""
@@ -95,7 +99,8 @@ def make_plan(recipe: Recipe) -> Plan:
     if graph.waits:
         lines.append(Line("features", "run", "its places are known once the data is prepared", None, None))
     taps = check_objectives(graph, cache)
-    return Plan(lines, models, taps, _features(graph, shape, taps, cache), recipe.features.mode)
+    cuts = check_cuts(graph, cache)
+    return Plan(lines, models, taps, _features(graph, shape, taps, cache), recipe.features.mode, cuts)
 
 
 def _features(
@@ -227,6 +232,8 @@ class _Cost:
             return 0.5 + (shape.train_rows + shape.test_rows) / 50_000
         if kind in ("export", "verify"):
             return 12.0
+        if kind == "prune":
+            return 5.0
         if kind in ("label", "features"):
             return (
                 None if teacher is None else shape.train_rows * self._recipe.labels.views * teacher / _MACS_PER_SECOND

@@ -89,6 +89,7 @@ class Results:
             "assistants": assistants,
             "arms": [self._arm(arm, correct) for arm, correct in arms.items()],
             "auto": self._auto(),
+            "pruning": self._pruning(),
             "gains": [self._gain(arm, arms) for arm in recipe.controls],
             "student": {
                 "sha256": self.manifest(first)["files"]["student.safetensors"]["sha256"],
@@ -126,10 +127,26 @@ class Results:
             "per_seed": [float(v) for v in correct_SN.mean(axis=1)],
             **mean_scores(self.recipe.task, runs, self.truth),
             "seeds": self.seeds,
-            "steps": facts[0]["steps"],
+            "steps": self._steps(arm),
             "taps": facts[0].get("taps", {}),
             "seconds": round(sum(f["seconds"] for f in facts), 3),
         }
+
+    def _steps(self, arm: str) -> int:
+        """Return the optimiser steps of an arm's first seed, over all of its steps."""
+        facts = [self.facts(n.name) for n in self.graph.named(f"steps/{arm}/seed{self.seeds[0]}/")]
+        trained = [f["steps"] for f in facts if "choice" not in f]
+        return sum(trained) or facts[-1]["steps"]
+
+    def _pruning(self) -> list[dict[str, Any]]:
+        """Return what each prune step did to the published student."""
+        keys = ("start", "importance", "plan", "recalibrated")
+        nodes = self.graph.named(f"steps/{STUDENT}/seed{self.seeds[0]}/")
+        return [
+            {"step": i, **{k: self.facts(node.name)[k] for k in keys}}
+            for i, node in enumerate(nodes, 1)
+            if node.spec.kind == "prune"
+        ]
 
     def _gain(self, control: str, arms: dict[str, NDArray[Any]]) -> dict[str, Any]:
         alone = self.dataset.splits["test"].groups is None or one_group(self.dataset.splits["test"].groups, self.truth)
@@ -233,7 +250,7 @@ class Results:
         for arm in (STUDENT, *self.recipe.controls):
             for seed in self.seeds:
                 logs = [self.folder(n.name) / "log.jsonl" for n in self.graph.named(f"steps/{arm}/seed{seed}/")]
-                records = read(next(path for path in reversed(logs) if path.exists()))
+                records = read(next((path for path in reversed(logs) if path.exists()), logs[-1]))
                 thin = max(1, len(records) // _CURVE_POINTS)
                 out.setdefault(arm, {})[str(seed)] = records[thin - 1 :: thin]
         return out

@@ -13,6 +13,7 @@ from potstill.core import artifact, atomic
 from potstill.core.errors import PotstillError
 from potstill.core.progress import Progress
 from potstill.pipeline.cache import ArtifactCache
+from potstill.pipeline.cuts import check_cuts
 from potstill.pipeline.execute import RANK, Executor, Outcome
 from potstill.pipeline.graph import STUDENT, Graph, build, last_step
 from potstill.pipeline.schedule import run_all
@@ -73,6 +74,7 @@ def run(
     if found is not None:
         return Run(out, found, False, time.monotonic() - started)
     check_objectives(graph, cache)
+    check_cuts(graph, cache)
     cores = os.cpu_count() or 1 if options.threads == 0 else options.threads
     outcomes = run_all(graph, cache, options, progress, cores)
     if RANK != 0:

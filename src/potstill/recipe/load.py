@@ -74,7 +74,7 @@ def check(recipe: Recipe, document: Document | None = None) -> None:
     if faults:  # what follows would only say the same in other words
         raise RecipeError(faults)
     for i, step in enumerate(recipe.steps):
-        for path, message in step.faults(job):
+        for path, message in step.faults(replace(job, before=recipe.steps[:i])):
             whole = ("steps", i, *path)
             faults.append(f"{document.where(whole)} {_dotted(whole)}: {message}.")
         job = replace(job, teacher=step.teaches() or job.teacher)

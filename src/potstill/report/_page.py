@@ -14,6 +14,7 @@ from potstill.core.samples import FORMS, SampleKind
 from potstill.core.units import human_bytes, human_count, human_seconds
 from potstill.report import _auto as auto
 from potstill.report import _charts as charts
+from potstill.report import _cuts as cut
 from potstill.report import _say as say
 from potstill.report import _series as drawn
 
@@ -48,6 +49,7 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         assistants=_assistants(results),
         auto=auto.sentence(results),
         tried=auto.rows(results),
+        cuts=cut.cuts(results),
         curves=_curves(results),
         terms=_terms(results),
         per_class=_per_class(results),

@@ -1,6 +1,6 @@
 """What a run is made of: each stage is a pure function of (its Spec, input artifacts) -> a folder.
 
-One stage a file. `steps` are the stages that a recipe lists in its order: distill today; prune and quantize sit beside it.
+One stage a file. `steps` are the stages that a recipe lists in its order: distill and prune today; quantize sits beside them.
 """
 
 from __future__ import annotations

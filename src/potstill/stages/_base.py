@@ -98,6 +98,8 @@ class StepJob:
     controls: tuple[str, ...] = ()
     """All control arms of the recipe."""
     features: FeaturesSpec = field(default_factory=FeaturesSpec)
+    before: tuple[StepSpec, ...] = ()
+    """The recipe's steps before this one; known where faults are looked for."""
 
 
 class StepSpec(Spec, ABC):

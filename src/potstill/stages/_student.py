@@ -11,7 +11,7 @@ from potstill.core.artifact import content_digest
 from potstill.core.atomic import write_json
 from potstill.core.errors import StoreError
 from potstill.data.augment import AnyAugment
-from potstill.models import AnyModel
+from potstill.models import AnyModel, ModelSpec
 from potstill.objectives import ObjectiveSpec
 from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext, StageSpec
@@ -96,7 +96,7 @@ class StudentStage(StageSpec):
         if World().rank != 0:
             return facts
         write_json(context.work / "fit.json", facts)
-        save_model(context.work, new.module, new.spec, new.data_io, dataset.classes)
+        save_model(context.work, new.module, new.spec, new.data_io, dataset.classes, new.sizes)
         (context.work / checkpoint.NAME).unlink(missing_ok=True)
         return facts | {
             "profile": profile(new.module, new.io).as_dict(),
@@ -104,17 +104,8 @@ class StudentStage(StageSpec):
         }
 
     def new_student(self, context: StageContext, dataset: Any) -> Any:
-        """Return the student with its initial weights, or those of an earlier step; the same each time."""
-        import torch
-
-        from potstill.models.tools.build import new_model
-        from potstill.models.tools.saved import load_weights
-
-        torch.manual_seed(rng.seed_of(self.seed, "init"))
-        new = new_model(self.student, data_io(dataset), dataset.stats)
-        if "student" in context.inputs:
-            load_weights(new.module, context.inputs["student"] / "student.safetensors", "the earlier step's student")
-        return new
+        """Return the student with its initial weights, or as an earlier step left it; the same each time."""
+        return begun(self.student, self.seed, dataset, context.inputs.get("student"))
 
     def stored_labels(self, context: StageContext, dataset: Any) -> Any:
         """Return the label store; every byte is verified before the student is published, by whoever runs this stage."""
@@ -127,6 +118,20 @@ class StudentStage(StageSpec):
         store = LabelStore.open(context.inputs[name], verify=False)
         _check_origin(store, context.inputs, name, len(dataset.splits["train"]))
         return store
+
+
+def begun(student: ModelSpec, seed: int, dataset: Any, folder: Path | None) -> Any:
+    """Return the NewModel that a step begins with: what an earlier one left in `folder`, pruned if it was, or a new one."""
+    import torch
+
+    from potstill.models.tools.build import NewModel, new_model
+    from potstill.models.tools.saved import load_model
+
+    if folder is not None:
+        found = load_model(folder)
+        return NewModel(found.module.train(), found.preprocess, found.spec, found.data_io, found.sizes)
+    torch.manual_seed(rng.seed_of(seed, "init"))
+    return new_model(student, data_io(dataset), dataset.stats)
 
 
 def _check_origin(store: Any, inputs: dict[str, Path], name: str, num_rows: int) -> None:

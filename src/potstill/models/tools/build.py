@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from potstill.core.samples import DataStats
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from potstill.models.inputs.preprocess import Preprocess
+    from potstill.models.tools.sizes import Sizes
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class NewModel:
     """Its input resolved: no number left to the data."""
     data_io: ModelIO
     """Of the data."""
+    sizes: Sizes = field(default_factory=dict)
+    """Of the layers that were pruned."""
 
     @property
     def io(self) -> ModelIO:

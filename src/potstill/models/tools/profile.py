@@ -48,6 +48,14 @@ def profile(module: nn.Module, io: ModelIO) -> Profile:
     return Profile(params, macs, peak)
 
 
+@torch.no_grad()
+def macs_of(module: nn.Module, sample: tuple[Any, ...]) -> int:
+    """Return the multiply-accumulates of a module called with `sample`, as Profile counts them."""
+    with FlopCounterMode(display=False) as counter:
+        module(*sample)
+    return int(counter.get_total_flops()) // 2
+
+
 def profile_labeller(labeller: Any, io: ModelIO) -> dict[str, int] | None:
     """Return the profile of a labeller that is a torch module here, None for a black box."""
     module, preprocess = getattr(labeller, "module", None), getattr(labeller, "preprocess", None)
@@ -61,11 +69,10 @@ def profile_labeller(labeller: Any, io: ModelIO) -> dict[str, int] | None:
 
 @torch.no_grad()
 def _run(module: nn.Module, sample: Tensor) -> tuple[int, int]:
-    with FlopCounterMode(display=False) as counter:
-        module(sample)
+    macs = macs_of(module, (sample,))
     with _Recorder(sample) as recorder:
         module(sample)
-    return counter.get_total_flops() // 2, recorder.peak_bytes()
+    return macs, recorder.peak_bytes()
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]

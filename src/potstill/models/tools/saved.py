@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from potstill.models._base import ModelSpec
 from potstill.models._io import ModelIO
 from potstill.models.inputs.preprocess import Preprocess
 from potstill.models.tools.layout import laid_out
+from potstill.models.tools.sizes import Sizes, resize
 
 WEIGHTS, CARD = "student.safetensors", "student.json"
 
@@ -36,6 +37,8 @@ class LoadedModel:
     data_io: ModelIO
     """Of the data that it was trained on."""
     classes: list[str]
+    sizes: Sizes = field(default_factory=dict)
+    """Of the layers that were pruned."""
 
     @property
     def io(self) -> ModelIO:
@@ -44,7 +47,9 @@ class LoadedModel:
         return found
 
 
-def save_model(folder: Path, module: nn.Module, spec: ModelSpec, data_io: ModelIO, classes: list[str]) -> None:
+def save_model(
+    folder: Path, module: nn.Module, spec: ModelSpec, data_io: ModelIO, classes: list[str], sizes: Sizes | None = None
+) -> None:
     """Write a model; the same weights give the same bytes.
 
     Args:
@@ -53,15 +58,17 @@ def save_model(folder: Path, module: nn.Module, spec: ModelSpec, data_io: ModelI
         spec: of its family, its input resolved; its start weights are left out.
         data_io: of the data.
         classes: names in the order of its outputs.
+        sizes: of the layers that were pruned; None where none was.
     """
     state = {k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}
     data = save(dict(sorted(state.items())))
     atomic.write_bytes(folder / WEIGHTS, data)
     card = {
-        "schema": 2,
+        "schema": 3,
         "model": spec.model_copy(update={"weights": None, "backbone": None}).model_dump(mode="json"),
         "io": asdict(data_io),
         "classes": classes,
+        "sizes": sizes or {},
         "sha256": digest_bytes(data),
     }
     atomic.write_json(folder / CARD, card)
@@ -71,7 +78,7 @@ def load_model(folder: Path) -> LoadedModel:
     """Return a saved model.
 
     Raises:
-        StoreError: a file is missing, or its bytes are not those written.
+        StoreError: a file is missing, its bytes are not those written, or its sizes are not those of its family, cut.
         ShapeError: the weights do not fit the model.
     """
     try:
@@ -82,12 +89,14 @@ def load_model(folder: Path) -> LoadedModel:
         spec: ModelSpec = TypeAdapter(registry.union()).validate_python(card["model"])
         stated: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in card["io"].items()}
         io = ModelIO(**stated)
-        preprocess = spec.input.preprocess(io)
+        preprocess, sizes = spec.input.preprocess(io), dict(card["sizes"])
     except (OSError, KeyError, TypeError, ValidationError) as err:
         raise StoreError(f"{folder}: must hold a saved model ({CARD}, {WEIGHTS}); got {err}.") from err
-    module, preprocess = laid_out(spec, spec.build(spec.input.seen(io)), preprocess)
+    built = spec.build(spec.input.seen(io))
+    resize(built, sizes, str(folder / CARD))
+    module, preprocess = laid_out(spec, built, preprocess)
     load_weights(module, folder / WEIGHTS, str(folder / WEIGHTS))
-    return LoadedModel(module.eval(), preprocess.eval(), spec, io, list(card["classes"]))
+    return LoadedModel(module.eval(), preprocess.eval(), spec, io, list(card["classes"]), sizes)
 
 
 def load_weights(module: nn.Module, path: Path, where: str, *, but_the_head: bool = False) -> None:

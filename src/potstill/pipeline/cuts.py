@@ -1,0 +1,91 @@
+"""What a recipe's prune steps would cut, tried on an untrained student before anything is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from potstill.core import rng
+from potstill.core.extras import require
+from potstill.pipeline.cache import ArtifactCache
+from potstill.pipeline.graph import Graph, data_shape
+from potstill.pipeline.shape import DataShape
+from potstill.recipe.model import Recipe
+from potstill.stages.prune import PruneStep
+
+_ROWS = 4
+"""Of the example on which cuts are tried."""
+
+
+@dataclass(frozen=True)
+class PlannedCut:
+    """What one prune step would leave. Which layers lose most depends on the trained weights, unless the scope is per-layer."""
+
+    step: int
+    plan: dict[str, Any]
+    """As PruningPlan.as_dict gives it."""
+
+    def text(self) -> str:
+        """Return one line for the terminal."""
+        before, after, whole = self.plan["before"], self.plan["after"], self.plan["whole"]
+        cut = sum(layer["after"] < layer["before"] for layer in self.plan["layers"])
+        kept = ", ".join(f"{name} ({why})" for name, why in whole.items())
+        return (
+            f"steps[{self.step}] prune: about {after['params']:,} of {before['params']:,} parameters and {after['macs']:,} of "
+            f"{before['macs']:,} MACs are left, with {cut} of {len(self.plan['layers'])} layers narrower"
+            + (f"; whole stay {kept}" if kept else "")
+            + "."
+        )
+
+
+def check_cuts(graph: Graph, cache: ArtifactCache) -> list[PlannedCut]:
+    """Try the prune steps on a new student; empty where nothing is left to cut, or the data's shape is not known yet.
+
+    Raises:
+        BudgetError: a budget cannot be reached.
+        PotstillError: nothing can be cut, or `protect` names no module.
+        MissingExtraError: torch-pruning is not installed.
+    """
+    waiting = [n for n in graph.named("steps/") if n.spec.kind == "prune" and not cache.has(n.key)]
+    if not waiting:
+        return []
+    shape = data_shape(graph, cache)
+    if shape is None:
+        require("torch_pruning", "prune", "steps: prune")
+        return []
+    return _try(graph.recipe, shape)
+
+
+def _try(recipe: Recipe, shape: DataShape) -> list[PlannedCut]:
+    import torch
+
+    from potstill.compress.prune import plan_pruning, prune
+    from potstill.models.tools.build import new_model
+
+    with torch.random.fork_rng(devices=()):
+        torch.default_generator.manual_seed(rng.seed_of(recipe.seed, "init"))
+        new = new_model(recipe.student, shape.io, shape.stats)
+        first = new_model(recipe.student, shape.io, shape.stats).module
+    example = (new.preprocess(_example(shape)),)
+    out = []
+    for i, step in enumerate(recipe.steps):
+        if not isinstance(step, PruneStep):
+            continue
+        # Without a gradient yet, squares stand for taylor: how many channels can go does not depend on which.
+        settings = step.model_copy(update={"importance": "l2"}) if step.importance == "taylor" else step
+        plan = plan_pruning(new.module, example, settings, first=first, seed=recipe.seed, where=f"steps[{i}]")
+        prune(new.module, plan, example, f"steps[{i}]")
+        out.append(PlannedCut(i, plan.as_dict()))
+    return out
+
+
+def _example(shape: DataShape) -> Any:
+    """Return [_ROWS, *X] noise of the data's shape; letters and spaces where it is text."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    if shape.io.dtype == "float32":
+        return torch.rand(_ROWS, *shape.io.shape, generator=generator)
+    letters = torch.randint(97, 123, (_ROWS, *shape.io.shape), generator=generator)
+    letters[..., ::6] = 32
+    return letters.to(getattr(torch, shape.io.dtype))
