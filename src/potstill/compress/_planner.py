@@ -118,6 +118,7 @@ class Planner:
         self._check_names()
         traced = trace(module, lambda m: m(*example), where)
         self.bundles, self.whole = traced.bundles, traced.whole
+        self._check_protected()
         self._refuse()
         found = self._scores(gradients)
         self.able = [b for b, s in found if s is not None and not b.refused]
@@ -157,6 +158,14 @@ class Planner:
                     f"{self.where}.protect: must name modules of the model; got {name!r}. {nearest(name, names)}".rstrip()
                 )
 
+    def _check_protected(self) -> None:
+        members = [m.path for b in self.bundles for m in b.members if m.side != "in"]
+        for name in self.settings.protect:
+            if not any(_inside(path, name) for path in members):
+                makers = sorted({b.name for b in self.bundles})
+                raise PotstillError(f"{self.where}.protect: must name layers that have channels of their own; got {name!r}. "
+                                    f"{nearest(name, makers)}These are: {', '.join(makers[:20])}")  # fmt: skip
+
     def _refuse(self) -> None:
         """Write into each bundle why it cannot be cut, where it cannot."""
         for bundle in self.bundles:
@@ -182,7 +191,7 @@ class Planner:
         if not any(m.side == "in" for m in bundle.members):
             return "its channels are the model's output"
         for name in self.settings.protect:
-            if any(m.side == "out" and (m.path == name or m.path.startswith(f"{name}.")) for m in bundle.members):
+            if any(m.side != "in" and _inside(m.path, name) for m in bundle.members):
                 return f"protected ({name})"
         step = step_of(bundle, self.settings.round_to)
         if bundle.units <= step:
@@ -280,3 +289,7 @@ class Planner:
     def _reasons(self) -> str:
         found = [f"{name!r}: {why}" for name, why in self._whole().items()]
         return f"Left whole: {'; '.join(found[:4])}{' ...' if len(found) > 4 else ''}." if found else ""
+
+
+def _inside(path: str, name: str) -> bool:
+    return path == name or path.startswith(f"{name}.")

@@ -16,7 +16,7 @@ def _cut(step: dict[str, Any]) -> dict[str, Any]:
     plan, again = step["plan"], step["recalibrated"]
     first, before, after = plan["first"], plan["before"], plan["after"]
     share = 1 - after["params"] / first["params"]
-    what = "the teacher, as the student's beginning" if step["start"] == "teacher" else "the student"
+    what = "the teacher, as the student's beginning," if step["start"] == "teacher" else "the student"
     norms = f" The statistics of {again['layers']} BatchNorm layers were taken again, of {again['rows']:,} training rows." if \
         again["layers"] else ""  # fmt: skip
     text = (

@@ -21,6 +21,7 @@ from potstill.testing.features import check_feature_objective
 from potstill.testing.model import check_model
 from potstill.testing.objective import check_objective
 from potstill.testing.outputs import check_token_objective, check_value_objective
+from potstill.testing.prunable import check_prunable
 from potstill.testing.schedule import check_schedule
 from potstill.testing.spec import check_spec
 from potstill.testing.stage import check_stage, check_step
@@ -37,6 +38,7 @@ __all__ = [
     "check_kind",
     "check_model",
     "check_objective",
+    "check_prunable",
     "check_schedule",
     "check_spec",
     "check_stage",

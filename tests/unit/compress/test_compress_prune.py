@@ -101,6 +101,11 @@ def test_protected_layers_keep_their_width() -> None:
     assert plan.whole["3"] == "protected (3)" and [e.after for e in plan.layers] == [8, 24, 3]
     with pytest.raises(PotstillError, match=r"prune.protect: must name modules of the model; got '33'. Nearest: '3'"):
         ps.plan_pruning(simple(), IMAGE, ratio=0.5, protect=("33",))
+    with pytest.raises(
+        PotstillError, match=r"must name layers that have channels of their own; got '2'\..*These are: 0, 3, 8"
+    ):
+        ps.plan_pruning(simple(), IMAGE, ratio=0.5, protect=("2",))
+    assert ps.plan_pruning(simple(), IMAGE, ratio=0.5, protect=("1",)).whole["0"] == "protected (1)"
 
 
 @pytest.mark.parametrize(("measure", "share"), [("params", 0.5), ("macs", 0.4), ("bytes", 0.6)])

@@ -1,0 +1,257 @@
+"""Does a teacher help a pruned model to recover? ResNet-20 and ResNet-56 on a copy of CIFAR-10, with published weights.
+
+Usage: POTSTILL_DATA=... python benchmarks/prune.py work [--hours H] [--only MODEL] | page | smoke
+
+Each model is cut to 38 % of its parameters and trained on for the same number of epochs: on its own labels and on those of the
+model that it was (joint), on the labels alone (plain), and, cut by torch-pruning's own pruner instead, on the labels alone. To be
+shown: at least 60 % of the parameters and half of the MACs gone within a point of the teacher. Accuracies are of this copy of the data.
+
+`work` writes a line of the ledger docs/results/prune.jsonl for each finished training; killed anywhere and started again, it
+goes on. `page` writes docs/results/prune.md and .json from the ledger. Run it in a clone of its own: changed sources are other trainings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "results"
+LEDGER = RESULTS / "prune.jsonl"
+SEEDS = (0, 1, 2)
+MODELS = {"resnet20": 20, "resnet56": 56}
+ARMS = ("joint", "plain", "torch-pruning")
+PARAMS, ROUND_TO, EPOCHS = 0.38, 4, 30
+"""Share of the parameters that is left; 30 epochs are enough for a cut model's accuracy to level off, not for training anew."""
+INPUT = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+TRAINING = {"epochs": EPOCHS, "batch_size": 128, "learning_rate": 0.003}
+
+
+def recipe_of(model: str, arm: str, seed: int, smoke: bool = False) -> Any:
+    """Return the recipe of one training: the same data, teacher and epochs in every arm."""
+    from potstill.recipe.load import from_text
+
+    depth, data = MODELS[model], Path(os.environ["POTSTILL_DATA"])
+    weights = str(data / "models" / "cifar10_resnet" / f"{model}.safetensors")
+    whole = {"kind": "resnet", "depth": depth, "shortcut": "pad", "weights": weights, "input": INPUT}
+    cut = {"factory": "_prune_peer:cut_alone", "arguments": {"depth": depth, "weights": weights, "params": PARAMS, "round_to": ROUND_TO}}  # fmt: skip
+    prune = {"kind": "prune", "budget": {"params": PARAMS}, "importance": "taylor", "round_to": ROUND_TO}
+    soft = [{"kind": "soft-label", "temperature": 4.0, "weight": 0.9}, {"kind": "hard-label", "weight": 0.1}]
+    distill = {"kind": "distill", "objectives": soft, "training": dict(TRAINING)}
+    alone = {**distill, "objectives": [{"kind": "hard-label"}]}
+    raw: dict[str, Any] = {
+        "name": f"prune-{model}", "seed": 0, "seeds": seed + 1, "export": [],
+        "data": {
+            "kind": "parquet", "train": str(data / "cifar10" / "train.parquet"), "test_file": str(data / "cifar10" / "test.parquet"),
+            "classes": ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"], "overlap": "drop",
+        },
+        "augment": [{"kind": "shift", "pixels": 4}, {"kind": "flip"}],
+        "teacher": {"kind": "zoo", "model": whole},
+        "labels": {"views": 4, "codec": {"kind": "float16"}},
+        "student": {"kind": "torch", "input": INPUT, **cut} if arm == "torch-pruning" else whole,
+        "steps": [alone] if arm == "torch-pruning" else [prune, distill],
+        "controls": ["hard-label"] if arm == "plain" else [],
+    }  # fmt: skip
+    if smoke:
+        raw["data"]["limit"], raw["labels"]["views"] = 640, 1
+        for step in raw["steps"]:
+            step.get("training", {})["epochs"] = 1
+    return from_text(yaml.safe_dump(raw), f"{model}-{arm}.yaml", ROOT / "benchmarks")
+
+
+class Bench:
+    """Trains one model, arm and seed at a time."""
+
+    def __init__(self, ledger: Path, smoke: bool = False) -> None:
+        from potstill.pipeline.cache import ArtifactCache, default_root
+        from potstill.stages import RunOptions
+
+        self.ledger, self.smoke = ledger, smoke
+        self.cache = ArtifactCache(default_root())
+        self.options = RunOptions(self.cache.root, threads=1 if smoke else 2)
+
+    def run(self, model: str, arm: str, seed: int) -> dict[str, Any]:
+        """Return the ledger's line of one training, or of the teacher."""
+        from potstill.core.progress import Progress
+        from potstill.pipeline.execute import Executor
+        from potstill.pipeline.graph import build
+
+        graph = build(
+            recipe_of(model, "joint" if arm == "teacher" else arm, seed, self.smoke), self.cache.digests, self.cache
+        )
+        who = "hard-label" if arm == "plain" else "student"
+        wanted = "evaluate/teacher" if arm == "teacher" else f"evaluate/{who}/seed{seed}"
+        executor, names = Executor(graph, self.cache, self.options, Progress("plain")), needed(graph, wanted)
+        for name in names:
+            executor.run(graph.nodes[name])
+        manifests = {n: json.loads((self.cache.path(graph.nodes[n].key) / "artifact.json").read_text()) for n in names}
+        last = "teach" if arm == "teacher" else next(n for n in reversed(names) if n.startswith("steps/"))
+        pruned = next((m["facts"]["plan"] for n, m in manifests.items() if n.endswith("-prune")), None)
+        return {
+            "model": model, "arm": arm, "seed": seed, "key": graph.nodes[last].key, **manifests[last]["facts"]["profile"],
+            "pruned": None if pruned is None else {k: pruned[k] for k in ("ratio", "first", "after", "whole")},
+            "seconds": {n: m["seconds"] for n, m in manifests.items()}, "date": datetime.now(UTC).isoformat(timespec="minutes"),
+            "commit": git("rev-parse", "--short", "HEAD"), **self._judged(graph, wanted),
+        }  # fmt: skip
+
+    def _judged(self, graph: Any, wanted: str) -> dict[str, Any]:
+        from potstill.core.tensorfile import open_arrays
+        from potstill.data.dataset import Dataset
+        from potstill.tasks import Truth
+
+        truth = Truth.of(Dataset.open(self.cache.path(graph.nodes["prepare"].key)), "test")
+        outputs = np.asarray(open_arrays(self.cache.path(graph.nodes[wanted].key) / "outputs.safetensors")["outputs"])
+        correct = graph.recipe.task.correct(outputs, truth) > 0
+        return {
+            "accuracy": float(correct.mean()),
+            "rows": len(correct),
+            "correct": base64.b64encode(np.packbits(correct)).decode(),
+        }
+
+
+def needed(graph: Any, wanted: str) -> list[str]:
+    """Return a node and all that it builds on, in order."""
+    found: set[str] = set()
+    todo = [wanted]
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo += graph.nodes[name].inputs.values()
+    return [name for name in graph.nodes if name in found]
+
+
+def read(ledger: Path) -> list[dict[str, Any]]:
+    """Return the whole lines of the ledger; the last may be torn."""
+    out = []
+    for line in ledger.read_text().splitlines() if ledger.exists() else []:
+        try:
+            out.append(json.loads(line))
+        except ValueError:
+            continue
+    return out
+
+
+def work(bench: Bench, hours: float, models: list[str], seeds: tuple[int, ...]) -> None:
+    """Train what the ledger lacks, model by model and seed by seed, until the time is over."""
+    until = time.monotonic() + 3600 * hours
+    for model in models:
+        for arm, seed in [("teacher", 0), *((arm, seed) for seed in seeds for arm in ARMS)]:
+            if (model, arm, seed) in {(x["model"], x["arm"], x["seed"]) for x in read(bench.ledger)}:
+                continue
+            if time.monotonic() > until:
+                print(f"time is over before {model} {arm} {seed}: run it again", flush=True)
+                return
+            line = bench.run(model, arm, seed)
+            with bench.ledger.open("a") as file:
+                file.write(json.dumps(line) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            print(f"{model} {arm} seed {seed}: {line['accuracy']:.4f} with {line['params']:,} parameters", flush=True)
+
+
+def git(*args: str) -> str:
+    """Return what git says."""
+    return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def compared(lines: list[dict[str, Any]], model: str) -> list[dict[str, Any]]:
+    """Return size and accuracy of each arm of a model, and the joint arm's gain over each of the others, in points."""
+    from potstill.verify.gain import gain
+
+    found = {(x["arm"], x["seed"]): x for x in lines if x["model"] == model}
+    seeds = sorted({s for a, s in found if a != "teacher" and all((arm, s) in found for arm in ARMS)})
+    if ("teacher", 0) not in found or not seeds:
+        return []
+    teacher = found["teacher", 0]
+
+    def correct(arm: str) -> Any:
+        return np.array([np.unpackbits(np.frombuffer(base64.b64decode(found[arm, s]["correct"]), np.uint8))[: teacher["rows"]]
+                         for s in seeds], dtype=np.float64)  # fmt: skip
+
+    out = [
+        {
+            "arm": "teacher",
+            "seeds": [0],
+            "accuracy": teacher["accuracy"],
+            "params": 1.0,
+            "macs": 1.0,
+            "behind": 0.0,
+            "gain": None,
+        }
+    ]
+    for arm in ARMS:
+        runs = [found[arm, s] for s in seeds]
+        mean = float(np.mean([r["accuracy"] for r in runs]))
+        size = {k: float(np.mean([r[k] for r in runs])) / teacher[k] for k in ("params", "macs")}
+        over = None if arm == "joint" else gain(correct("joint"), correct(arm)).as_dict()
+        out.append(
+            {
+                "arm": arm,
+                "seeds": seeds,
+                "accuracy": mean,
+                **size,
+                "behind": 100 * (teacher["accuracy"] - mean),
+                "gain": over,
+            }
+        )
+    return out
+
+
+def page(ledger: Path, out: Path) -> None:
+    """Write the page and its figures."""
+    from potstill.core.fingerprint import environment
+
+    lines, machine = read(ledger), environment()
+    tables = {model: rows for model in MODELS if (rows := compared(lines, model))}
+    text = ["# Pruning with and without a teacher", "", (__doc__ or "").split("\n\n")[2].replace("\n", " "), "",
+            f"Command: `python benchmarks/prune.py work`, then `page`. {machine['cpu']}, {machine['cores']} cores; commits "
+            f"{', '.join(sorted({x['commit'] for x in lines}))}; {EPOCHS} epochs after the cut, {TRAINING['learning_rate']} AdamW.", ""]  # fmt: skip
+    for model, rows in tables.items():
+        text += [f"## {model}", "", "| arm | seeds | accuracy | behind the teacher, points | parameters | MACs | joint's gain over it, 95 % | verdict |",
+                 "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+        for r in rows:
+            g = r["gain"]
+            over = "" if g is None else f"{g['points']:+.2f} [{g['low']:+.2f}, {g['high']:+.2f}]"
+            text.append(f"| {r['arm']} | {len(r['seeds'])} | {100 * r['accuracy']:.2f} | {r['behind']:.2f} | {r['params'] - 1:+.1%} | "
+                        f"{r['macs'] - 1:+.1%} | {over} | {'' if g is None else g['verdict']} |")  # fmt: skip
+        text.append("")
+    (out / "prune.md").write_text("\n".join(text) + "\n")
+    bare = [{k: v for k, v in line.items() if k != "correct"} for line in lines]
+    (out / "prune.json").write_text(
+        json.dumps({"machine": machine, "lines": bare, "compared": tables}, indent=1) + "\n"
+    )
+    print("\n".join(text))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["work", "page", "smoke"])
+    parser.add_argument("--hours", type=float, default=math.inf)
+    parser.add_argument("--only", nargs="*", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--ledger", type=Path, default=LEDGER)
+    given = parser.parse_args()
+    if given.what == "page":
+        page(given.ledger, RESULTS)
+    elif given.what == "work":
+        work(Bench(given.ledger), given.hours, given.only, SEEDS)
+    else:
+        work(Bench(given.ledger, smoke=True), given.hours, ["resnet20"], (0,))
+        page(given.ledger, given.ledger.parent)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / "src"))
+    main()
