@@ -15,7 +15,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from potstill.api import Comparison, Result, compare, distill, plan_pruning, prune
+    from potstill.api import (
+        Comparison,
+        QuantizedModel,
+        Result,
+        compare,
+        distill,
+        plan_pruning,
+        prune,
+        quantize,
+    )
     from potstill.data.arrays import arrays
     from potstill.labels.store import LabelStore
     from potstill.objectives.hard_label import hard_label
@@ -27,6 +36,7 @@ _WHERE = {
     "Comparison": "potstill.api",
     "LabelStore": "potstill.labels.store",
     "LabelledData": "potstill.pipeline.check",
+    "QuantizedModel": "potstill.api",
     "Result": "potstill.api",
     "arrays": "potstill.data.arrays",
     "compare": "potstill.api",
@@ -37,12 +47,14 @@ _WHERE = {
     "open_labels": "potstill.pipeline.check",
     "plan_pruning": "potstill.api",
     "prune": "potstill.api",
+    "quantize": "potstill.api",
 }
 
 __all__ = [
     "Comparison",
     "LabelStore",
     "LabelledData",
+    "QuantizedModel",
     "Result",
     "arrays",
     "compare",
@@ -52,6 +64,7 @@ __all__ = [
     "open_labels",
     "plan_pruning",
     "prune",
+    "quantize",
     "soft_label",
 ]
 

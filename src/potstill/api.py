@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from potstill.core.errors import ShapeError
 from potstill.core.progress import Mode, Progress
 from potstill.data import DataSpec
+from potstill.exporters import Artifact, ExporterSpec
 from potstill.models import ModelSpec
 from potstill.objectives import ObjectiveSpec
+from potstill.quant.spec import QuantSpec, Scheme
 from potstill.teachers import TeacherSpec
 
 if TYPE_CHECKING:
@@ -39,12 +42,13 @@ class Result:
         return "\n".join(lines) or "No control was trained."
 
     def student(self) -> nn.Module:
-        """Return the trained student, in eval mode; it reads pixels in [0, 1], [B, C, H, W], and gives logits."""
+        """Return the trained student, in eval mode; it reads pixels in [0, 1], [B, C, H, W], and gives logits. A quantised one
+        rounds as its artifact does."""
         from torch import nn
 
-        from potstill.models.tools.saved import load_model
+        from potstill.stages._quantised import answering
 
-        model = load_model(self.folder)
+        model, _ = answering(self.folder)
         return nn.Sequential(model.preprocess, model.module).eval()
 
 
@@ -294,3 +298,78 @@ def _student(value: Any) -> Any:
     from potstill.models.object import object_model
 
     return object_model(value)
+
+
+def quantize(
+    model: nn.Module,
+    calibration_inputs: Any,
+    scheme: Scheme = "int8_static_per_channel",
+    *,
+    method: Literal["min-max", "percentile", "mse"] = "min-max",
+    percentile: float = 99.99,
+    float_layers: Sequence[str] = (),
+) -> QuantizedModel:
+    """Quantise a trained module of your own, its weights as they are (PTQ).
+
+    Args:
+        model: [B, *X] -> [B, *Y]; left as it is, in eval mode.
+        calibration_inputs: [N, *X] array or tensor, at least 2 rows, as the model reads them: ranges are found on all of them.
+        scheme: float16, int8_dynamic, int8_static_per_channel or int4_conv, as in a recipe.
+        method: how ranges are found.
+        percentile: of `percentile`, in percent.
+        float_layers: paths of modules that stay in float32.
+
+    Returns:
+        The quantised model: call it, read its numbers, export it.
+
+    Raises:
+        PotstillError: the model cannot be quantised so; says what to use instead.
+    """
+    import torch
+
+    from potstill.compress.quant_specs import CalibrationSpec
+    from potstill.compress.quantize import quantise
+
+    rows = torch.as_tensor(calibration_inputs)
+    if rows.ndim < 2 or len(rows) < 2:
+        raise ShapeError(f"quantize.calibration_inputs: must be [N, ...] of at least 2 rows; got {list(rows.shape)}.")
+    spec = CalibrationSpec(method=method, rows=len(rows), percentile=percentile)
+    made = quantise(model, rows, scheme, spec, tuple(float_layers))
+    return QuantizedModel(made.module, made.fake, made.spec, rows[:2].numpy())
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A module and the numbers it is quantised with; called, it answers as the quantised model does."""
+
+    module: nn.Module
+    """In float32."""
+    rounding: nn.Module
+    """Computes in float32 what a runtime computes in integers."""
+    spec: QuantSpec
+    """Scales and zero points, by the names of places and weights."""
+    example: Any
+    """[2, *X], as the module reads it."""
+
+    def __call__(self, inputs: Any) -> Any:
+        """Return [B, *Y], of a tensor [B, *X]."""
+        import torch
+
+        with torch.no_grad():
+            return self.rounding(inputs)
+
+    def export(self, folder: str | Path, exporter: ExporterSpec | None = None) -> Artifact:
+        """Write the quantised model into a folder, with `quant.json`, and return the artifact, which is callable.
+
+        Args:
+            folder: made if need be.
+            exporter: a format; default ONNX.
+        """
+        from torch import nn
+
+        from potstill.exporters.onnx import OnnxSpec
+
+        out = Path(folder)
+        out.mkdir(parents=True, exist_ok=True)
+        self.spec.write(out)
+        return (exporter or OnnxSpec()).export(nn.Sequential(nn.Identity(), self.module), self.example, out, self.spec)

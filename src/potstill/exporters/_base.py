@@ -14,6 +14,8 @@ from potstill.core.spec import Registry, Spec
 if TYPE_CHECKING:
     from torch import nn
 
+    from potstill.quant.spec import QuantSpec
+
 
 class Artifact(Protocol):
     """An exported model in its own runtime."""
@@ -37,6 +39,13 @@ class Parity:
     """Batch sizes that were compared."""
     num_rows: int
     tolerance: float
+    """Of the largest difference; of a quantised model in codes, which 99 % of them must keep."""
+    codes_equal: float | None = None
+    """Of a quantised model, share of the output's codes that are those of the model that rounds in float32, [0, 1]."""
+    codes_max: float | None = None
+    """Largest difference in codes."""
+    top1_float: float | None = None
+    """Share of rows, [0, 1], on which the artifact agrees with the model before it was quantised; None of values."""
 
 
 class ExporterSpec(Spec, ABC):
@@ -46,9 +55,13 @@ class ExporterSpec(Spec, ABC):
     tolerance: float
 
     @abstractmethod
-    def export(self, module: nn.Module, example_BX: NDArray[Any], out: Path) -> Artifact:
+    def export(
+        self, module: nn.Module, example_BX: NDArray[Any], out: Path, quant: QuantSpec | None = None
+    ) -> Artifact:
         """Write the artifact into the folder `out` and open it. `module` is in eval mode and takes what the host
         gives it: pixels in [0, 1] at its own size, tokens, or samples as they are (normalisation is inside). `example_BX` has at least 2 rows.
+        `quant` has the numbers of its last part, `module` then being an nn.Sequential of what is done before and that part: the
+        artifact must use these scales and zero points, and no others; what is done before stays in float.
 
         Raises:
             ExportError: the module cannot be expressed; names the operator or module.

@@ -21,6 +21,8 @@ from potstill.exporters._base import Artifact, ExporterSpec, registry
 if TYPE_CHECKING:
     from torch import nn
 
+    from potstill.quant.spec import QuantSpec
+
 
 @registry.register
 class OnnxSpec(ExporterSpec):
@@ -32,18 +34,28 @@ class OnnxSpec(ExporterSpec):
     opset: int = Field(default=18, ge=18, le=23)
     """ONNX operator set."""
 
-    def export(self, module: nn.Module, example_BX: NDArray[Any], out: Path) -> Artifact:
+    def export(
+        self, module: nn.Module, example_BX: NDArray[Any], out: Path, quant: QuantSpec | None = None
+    ) -> Artifact:
         import onnx
         import onnxscript  # noqa: F401 - torch's exporter translates through it; imported, its version is in the key
         import torch
 
         example = torch.from_numpy(example_BX[:2].copy())
+        more: dict[str, Any] = {}
+        if quant is not None:
+            from potstill.exporters import _onnx_integers as integers
+
+            module = integers.whole(module, quant, example)
+            more = {"custom_translation_table": integers.table(), "optimize": False}
         try:
             with _quiet():
                 program = torch.onnx.export(
                     module.eval(), (example,), dynamo=True, opset_version=self.opset, input_names=["inputs"],
-                    output_names=["outputs"], dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), verbose=False,
+                    output_names=["outputs"], dynamic_shapes=({0: torch.export.Dim("batch", min=1)},), verbose=False, **more,
                 )  # fmt: skip
+                if quant is not None and program is not None:
+                    integers.optimise(program)
         except Exception as err:
             raise ExportError(
                 f"export.onnx: the model must be expressible in ONNX with an open batch; got {_culprit(err, module)}. "
@@ -53,6 +65,8 @@ class OnnxSpec(ExporterSpec):
         proto = program.model_proto
         _check_signature(proto)
         _strip(proto)
+        if quant is not None:
+            integers.shorten(proto)
         onnx.checker.check_model(proto)
         path = out / "student.onnx"
         atomic.write_bytes(path, proto.SerializeToString(deterministic=True))

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 _AGREEMENT = 0.99
+_CODES = 1.0
+"""A code that lies between two integers may fall to either side in another order of sums."""
 
 
 def compare(module: nn.Module, artifact: Artifact, inputs_NX: NDArray[Any], tolerance: float) -> Parity:
@@ -28,24 +30,13 @@ def compare(module: nn.Module, artifact: Artifact, inputs_NX: NDArray[Any], tole
     Raises:
         ParityError: the difference is larger, or top-1 agrees on fewer than 99 % of rows at any batch size.
     """
-    import torch
-
     num = len(inputs_NX)
-    batches = sorted({b for b in (1, 2, 7, num) if b <= num})
+    batches = _batches(num)
     largest = total = count = 0.0
     agreement = 1.0
     for batch in batches:
         kept = num if batch == num else min(num, batch * 8)
-        with torch.inference_mode():
-            parts = [inputs_NX[i : i + batch] for i in range(0, kept, batch)]
-            theirs = np.concatenate([artifact(part) for part in parts])
-            ours = np.concatenate([module(torch.from_numpy(np.ascontiguousarray(p))).numpy() for p in parts])
-        if not np.isfinite(ours).all():
-            raise ParityError(f"{artifact.path.name}: module must give finite logits; got NaN or Inf at batch {batch}.")
-        if theirs.shape != ours.shape or not np.isfinite(theirs).all():
-            raise ParityError(
-                f"{artifact.path.name}: must give {list(ours.shape)} finite logits; got {list(theirs.shape)}."
-            )
+        ours, theirs = _both(module, artifact, inputs_NX[:kept], batch)
         difference = np.abs(theirs - ours)
         largest, total, count = (
             max(largest, float(difference.max())),
@@ -62,3 +53,87 @@ def compare(module: nn.Module, artifact: Artifact, inputs_NX: NDArray[Any], tole
                 "would run on the device is not what was measured. Nothing was exported."
             )
     return Parity(largest, total / count, agreement if ours.ndim == 2 else None, batches, num, tolerance)
+
+
+def compare_rounded(
+    module: nn.Module, rounding: nn.Module, artifact: Artifact, inputs_NX: NDArray[Any], step: float | None
+) -> Parity:
+    """Compare the artifact of a quantised model over real samples at batch 1, 2, 7 and N.
+
+    Args:
+        module: in float32, in eval mode.
+        rounding: computes in float32 what the artifact computes in integers.
+        artifact: callable like them.
+        inputs_NX: at least 2 rows.
+        step: from one code of the output to the next; None where it answers in float: a 255th of the answers' range then counts as
+            a code, since a code that falls to the other side inside the model moves an answer by parts of it.
+
+    Raises:
+        ParityError: more than 1 % of the codes differ by more than one, or top-1 is another on more than 1 % of rows whose two
+            largest answers lie more than a code apart.
+    """
+    num = len(inputs_NX)
+    largest = total = count = equal = codes_max = 0.0
+    agreement = 1.0
+    for batch in _batches(num):
+        kept = num if batch == num else min(num, batch * 8)
+        ours, theirs = _both(rounding, artifact, inputs_NX[:kept], batch)
+        code = step or max(float(ours.max() - ours.min()) / 255, 1e-12)
+        difference = np.abs(theirs - ours)
+        codes = difference / code
+        largest, total, count = (
+            max(largest, float(difference.max())),
+            total + float(difference.sum()),
+            count + codes.size,
+        )
+        equal, codes_max = equal + float((codes < 0.5).sum()), max(codes_max, float(codes.max()))
+        if ours.ndim == 2:
+            best = np.sort(ours, axis=1)
+            clear = best[:, -1] - best[:, -2] > 1.5 * code if ours.shape[1] > 1 else np.ones(len(ours), bool)
+            same = theirs.argmax(1) == ours.argmax(1)
+            agreement = min(agreement, float(same[clear].mean()) if clear.any() else 1.0)
+        within = float((codes < _CODES + 0.5).mean())
+        if within < _AGREEMENT or agreement < _AGREEMENT:
+            raise ParityError(
+                f"{artifact.path.name}: must give what the model that rounds gives; at batch {batch} {within:.1%} of the codes are "
+                f"within one of it (at least {_AGREEMENT:.0%}), the largest difference is {codes.max():.1f} codes, and top-1 agrees on "
+                f"{agreement:.1%} of the clear rows. What would run on the device is not what was measured. Nothing was exported."
+            )
+    top1 = None
+    if ours.ndim == 2:
+        whole, theirs = _both(module, artifact, inputs_NX, num)
+        top1 = float((whole.argmax(1) == theirs.argmax(1)).mean())
+    return Parity(
+        largest,
+        total / count,
+        agreement if ours.ndim == 2 else None,
+        _batches(num),
+        num,
+        _CODES,
+        equal / count,
+        codes_max,
+        top1,
+    )
+
+
+def _batches(num: int) -> list[int]:
+    return sorted({b for b in (1, 2, 7, num) if b <= num})
+
+
+def _both(
+    module: nn.Module, artifact: Artifact, inputs_NX: NDArray[Any], batch: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return what module and artifact give, batch by batch. Raises ParityError unless both are finite and of one shape."""
+    import torch
+
+    with torch.inference_mode():
+        parts = [inputs_NX[i : i + batch] for i in range(0, len(inputs_NX), batch)]
+        theirs = np.concatenate([artifact(part) for part in parts])
+        ours = np.concatenate([module(torch.from_numpy(np.ascontiguousarray(p))).numpy() for p in parts])
+    if not np.isfinite(ours).all():
+        raise ParityError(f"{artifact.path.name}: module must give finite logits; got NaN or Inf at batch {batch}.")
+    if theirs.shape != ours.shape or not np.isfinite(theirs).all():
+        raise ParityError(
+            f"{artifact.path.name}: must give {list(ours.shape)} finite logits; got {list(theirs.shape)}."
+        )
+    return ours, theirs

@@ -241,6 +241,8 @@ class _Cost:
         if kind in ("evaluate", "choose"):
             macs = teacher if node.name.endswith("teacher") else student
             return None if macs is None else shape.test_rows * macs / _MACS_PER_SECOND + 0.2
+        if kind == "quantize" and not getattr(node.spec, "objectives", ()):
+            return 12.0
         training = getattr(node.spec, "training", None) or getattr(self._recipe.teacher, "training", None)
         macs = teacher if kind == "teach" else student
         if training is None:

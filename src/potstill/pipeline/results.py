@@ -15,6 +15,7 @@ from potstill.core.fingerprint import environment, package_versions
 from potstill.core.tensorfile import open_arrays
 from potstill.data.dataset import Dataset
 from potstill.pipeline._judged import forecasts, mean_scores, scores, sentences
+from potstill.pipeline._quantised import in_runtime, quantised
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.execute import Outcome
 from potstill.pipeline.graph import ALONE, STUDENT, Graph, last_step
@@ -23,6 +24,8 @@ from potstill.tasks import Truth
 from potstill.verify.gain import accuracy_interval, gain, independent, one_group
 
 _CURVE_POINTS = 200
+_DROP = 1.0
+"""Points that quantising may cost without a word of caution."""
 _SAMPLES = 24
 
 
@@ -100,6 +103,7 @@ class Results:
             "curves": self._curves(),
             "store": self._store("label") if "label" in self.graph.nodes else None,
             "features": [self._store(n.name) for n in self.graph.named("features/")],
+            "quantised": quantised(self),
             "artifacts": [self._exported(e.kind, arms[STUDENT][0]) for e in recipe.export],
             "environment": environment(),
             "fingerprint": self.manifest(first)["fingerprint"],
@@ -118,25 +122,26 @@ class Results:
         return independent(correct_SN, self.dataset.splits["test"].groups, self.truth)
 
     def _arm(self, arm: str, correct_SN: NDArray[Any]) -> dict[str, Any]:
-        facts = [self.facts(last_step(self.graph, arm, s)) for s in self.seeds]
+        facts = [self._trained(arm, s) for s in self.seeds]
         runs = [self.outputs(f"evaluate/{arm}/seed{s}") for s in self.seeds]
         return {
             "name": arm,
             "control": arm != STUDENT,
-            "accuracy": self._interval(correct_SN),
+            "accuracy": self.interval(correct_SN),
             "per_seed": [float(v) for v in correct_SN.mean(axis=1)],
             **mean_scores(self.recipe.task, runs, self.truth),
             "seeds": self.seeds,
-            "steps": self._steps(arm),
-            "taps": facts[0].get("taps", {}),
+            **facts[0],
             "seconds": round(sum(f["seconds"] for f in facts), 3),
         }
 
-    def _steps(self, arm: str) -> int:
-        """Return the optimiser steps of an arm's first seed, over all of its steps."""
-        facts = [self.facts(n.name) for n in self.graph.named(f"steps/{arm}/seed{self.seeds[0]}/")]
-        trained = [f["steps"] for f in facts if "choice" not in f]
-        return sum(trained) or facts[-1]["steps"]
+    def _trained(self, arm: str, seed: int) -> dict[str, Any]:
+        """Return steps, seconds and taps of all trainings that an arm's model went through."""
+        facts = [self.facts(n.name) for n in self.graph.named(f"steps/{arm}/seed{seed}/")]
+        if "choice" in facts[-1]:  # the facts of what was chosen
+            facts = facts[-1:]
+        taps = {name: pairs for f in facts for name, pairs in f.get("taps", {}).items()}
+        return {"steps": sum(f["steps"] for f in facts), "seconds": sum(f["seconds"] for f in facts), "taps": taps}
 
     def _pruning(self) -> list[dict[str, Any]]:
         """Return what each prune step did to the published student."""
@@ -167,7 +172,7 @@ class Results:
             store = self.facts(f"label/{number}") if f"label/{number}" in self.graph.nodes else None
             out.append({
                 "name": "assistant" if len(nodes) == 1 else f"assistant {number}", "step": int(number),
-                "accuracy": self._interval(self.correct(self.outputs(f"evaluate/assistant/{number}"))[None]),
+                "accuracy": self.interval(self.correct(self.outputs(f"evaluate/assistant/{number}"))[None]),
                 "steps": facts["steps"], "seconds": facts["seconds"], "store": store,
                 "model": _model(facts.get("profile"), facts, facts["model"]),
             })  # fmt: skip
@@ -191,11 +196,12 @@ class Results:
 
     def _scores(self, outputs: NDArray[Any]) -> dict[str, Any]:
         return {
-            "accuracy": {**self._interval(self.correct(outputs)[None]), "source": "measured"},
+            "accuracy": {**self.interval(self.correct(outputs)[None]), "source": "measured"},
             **scores(self.recipe.task, outputs, self.truth),
         }
 
-    def _interval(self, correct_SN: NDArray[Any]) -> dict[str, Any]:
+    def interval(self, correct_SN: NDArray[Any]) -> dict[str, Any]:
+        """Return the headline with its interval over seeds and test rows."""
         value, low, high = accuracy_interval(self._independent(correct_SN))
         return {"value": value, "low": low, "high": high, "unit": self.recipe.task.unit}
 
@@ -234,6 +240,11 @@ class Results:
             notes.append(("caution", f"objectives: auto kept the control {ALONE} as the student in {len(alone)} of "
                           f"{len(self.seeds)} seeds (seed {', '.join(map(str, alone))}): the chosen loss did not beat it on "
                           "the validation rows. There the gain over it is 0 by construction."))  # fmt: skip
+        dropped = quantised(self)
+        if dropped is not None and dropped["points"] < -_DROP:
+            remedy = "" if dropped["trained"] else ", or objectives, which train it as it rounds"
+            notes.append(("caution", f"Quantising ({dropped['scheme']}) costs {-dropped['points']:.1f} points of the student's "
+                          f"{self.recipe.task.called}. Try calibration, sensitivity or float_layers{remedy}."))  # fmt: skip
         if not self.recipe.controls:
             notes.append(("caution", "No control was trained, so nothing is said about what distilling gave."))
         if one_group(self.dataset.splits["test"].groups, self.truth):
@@ -265,21 +276,22 @@ class Results:
         correct = self.correct(self.outputs(f"verify/{kind}"))
         files = self.manifest(f"export/{kind}")["files"]
         latency = verified["latency"]
-        ratio = latency["student"].pop("ratio", None)
+        times = {k: v for k, v in latency["student"].items() if not k.startswith("ratio")}
         return {
             "format": kind,
             "file": exported["file"],
             "bytes": verified["bytes"],
             "sha256": files[exported["file"]]["sha256"],
             "parity": exported["parity"],
-            "accuracy": {**self._interval(correct[None]), "source": "measured"},
+            "accuracy": {**self.interval(correct[None]), "source": "measured"},
             "accuracy_drop": float(student_correct.mean() - correct.mean()),
-            "latency_ms": {**latency["student"], "threads": self.recipe.verify.threads, "batch": 1, "source": "measured"},
+            "latency_ms": {**times, "threads": self.recipe.verify.threads, "batch": 1, "source": "measured"},
             "teacher_latency_ms": None if "teacher" not in latency else {
                 **latency["teacher"], "threads": self.recipe.verify.threads, "batch": 1, "source": "measured",
                 "runtime": verified["teacher_runtime"]},
-            "latency_ratio": ratio,
+            "latency_ratio": latency["student"].get("ratio"),
             "peak_memory_bytes": verified["memory"],
+            "quantised": in_runtime(exported, verified, self.recipe.verify.threads),
         }  # fmt: skip
 
     def _disagreements(self, teacher_NK: NDArray[Any], student_NK: NDArray[Any]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from potstill.pipeline.execute import RANK, Executor, Outcome
 from potstill.pipeline.graph import STUDENT, Graph, build, last_step
 from potstill.pipeline.schedule import run_all
 from potstill.pipeline.taps import check_objectives
+from potstill.quant import spec as quant
 from potstill.recipe.model import Recipe
 from potstill.stages import RunOptions
 
@@ -141,6 +142,9 @@ def _publish(
     atomic.write_bytes(out / "recipe.yaml", recipe_text.encode())
     for name in ("student.safetensors", "student.json"):
         atomic.write_bytes(out / name, (first / name).read_bytes())
+    quantised = [quant.NAME] if (first / quant.NAME).exists() else []
+    for name in quantised:
+        _copy(first / name, out / name)
     for entry in results["artifacts"]:
         folder = gathered.folder(f"export/{entry['format']}")
         for name in artifact.manifest(folder)["files"]:
@@ -148,7 +152,7 @@ def _publish(
     _write_samples(gathered, results, out)
     _write_logs(graph, gathered, out, loggers)
     atomic.write_json(out / "results.json", results)
-    names = [*OUTPUTS, *(e["file"] for e in results["artifacts"])]
+    names = [*OUTPUTS, *quantised, *(e["file"] for e in results["artifacts"])]
     for name in set(_state(out).get("files", ())) - set(names):  # a format that the recipe no longer asks for
         (out / Path(name).name).unlink(missing_ok=True)
     atomic.write_json(out / "run.json", {

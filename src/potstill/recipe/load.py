@@ -77,6 +77,17 @@ def check(recipe: Recipe, document: Document | None = None) -> None:
         for path, message in step.faults(replace(job, before=recipe.steps[:i])):
             whole = ("steps", i, *path)
             faults.append(f"{document.where(whole)} {_dotted(whole)}: {message}.")
+        place: tuple[str | int, ...] = ("steps", i, "kind")
+        if step.is_last() and i + 1 < len(recipe.steps):
+            faults.append(f"{document.where(place)} {_dotted(place)}: {step.kind!r} must be the last step; got steps after it, which "
+                          "would train the student in float again. Move it to the end.")  # fmt: skip
+        if (
+            step.starts_trained()
+            and recipe.student.weights is None
+            and all(s.teaches() is not None for s in recipe.steps[:i])
+        ):
+            faults.append(f"{document.where(place)} {_dotted(place)}: {step.kind!r} needs a trained student; got none. Add a step "
+                          "before it, such as distill, or set student.weights.")  # fmt: skip
         job = replace(job, teacher=step.teaches() or job.teacher)
         if step.teaches() is not None and not _learns(recipe.steps[i + 1 :]):
             place = ("steps", i, "assistant")

@@ -136,6 +136,14 @@ class StepSpec(Spec, ABC):
         """Return whether the student is kept only where it beats the hard-label control on the validation rows."""
         return False
 
+    def is_last(self) -> bool:
+        """Return whether what this step leaves would be lost by any step after it."""
+        return False
+
+    def starts_trained(self) -> bool:
+        """Return whether this step needs a student that was trained before."""
+        return False
+
     def faults(self, job: StepJob) -> list[tuple[tuple[str | int, ...], str]]:
         """Return (path within the step, message) for what cannot work, before any compute."""
         return []

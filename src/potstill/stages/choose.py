@@ -7,8 +7,10 @@ from typing import Any, ClassVar, Literal
 
 from potstill.core import atomic
 from potstill.core.artifact import manifest
+from potstill.quant import spec as quant
 from potstill.stages._base import StageContext, StageSpec, registry
 from potstill.stages._parts import labelled_rows, set_threads
+from potstill.stages._quantised import answering
 from potstill.tasks import AnyTask, Truth
 from potstill.train.last_choice import Judged, judge
 
@@ -34,8 +36,10 @@ class ChooseStage(StageSpec):
         dataset = Dataset.open(context.inputs["data"])
         untrained = manifest(context.inputs["student"])["facts"].get("untrained")
         choice = self._judge(context, dataset) if untrained is None else self._without(context, dataset, untrained)
-        for name in ("student.safetensors", "student.json"):
-            atomic.write_bytes(context.work / name, (context.inputs[choice["chosen"]] / name).read_bytes())
+        for name in ("student.safetensors", "student.json", quant.NAME):
+            chosen = context.inputs[choice["chosen"]] / name
+            if chosen.exists():
+                atomic.write_bytes(context.work / name, chosen.read_bytes())
         facts = manifest(context.inputs[choice["chosen"]])["facts"]
         return {**{k: v for k, v in facts.items() if k not in _OF_THE_RACE}, "choice": choice}
 
@@ -69,9 +73,8 @@ class ChooseStage(StageSpec):
         return text if judged.chosen == "student" else f"{text}; a student that is not better is not kept"
 
     def _correct(self, folder: Path, dataset: Any) -> Any:
-        from potstill.models.tools.saved import load_model
         from potstill.train.loop import predict
 
-        model = load_model(folder)
+        model, _ = answering(folder)
         outputs = predict(model.module, model.preprocess, dataset.splits["validation"])
         return self.task.correct(outputs, Truth.of(dataset, "validation"))

@@ -16,8 +16,9 @@ from potstill.objectives import registry as objective_kinds
 from potstill.schedules.training import TrainSpec
 from potstill.stages._base import StageContext, StageSpec, StepJob, StepSpec, registry, steps
 from potstill.stages._controls import objectives_of
-from potstill.stages._parts import MICRO_BATCH, data_io, gate, label_batches, labelled_rows, set_threads, store_row
+from potstill.stages._parts import data_io, gate, labelled_rows, set_threads
 from potstill.stages._student import FEATURES, StudentStage
+from potstill.stages._teaching import labels_of, reads_teacher
 from potstill.taps import TapPair, Taps, TapSort
 from potstill.teachers import AnyTeacher, TeacherSpec
 from potstill.teachers import registry as teachers
@@ -49,7 +50,7 @@ class StatedStage(StudentStage):
         extra = {f"{FEATURES}{name}" for name in self._places()}
         if self.features == "live" and _reads_taps(self.objectives):
             extra.add("teacher")
-        if _reads_teacher(self.objectives):
+        if reads_teacher(self.objectives):
             extra.add("teacher" if self.live is not None else "labels")
         return ("data", *(name for name in ("student",) if "student?" in self.requires), *sorted(extra))
 
@@ -84,23 +85,7 @@ class StatedStage(StudentStage):
         return LiveTeacher(labeller.module, labeller.preprocess)
 
     def _store(self, context: StageContext, dataset: Any) -> Any:
-        from potstill.labels.live import LiveStore
-
-        if not _reads_teacher(self.objectives):
-            return None
-        if self.live is None or self.teacher is None:
-            return self.stored_labels(context, dataset)
-        labeller = self.teacher.load(context.inputs["teacher"], data_io(dataset), dataset.stats)
-        width, output = store_row(labeller, dataset, self.live.codec)
-        return LiveStore(
-            label_batches(labeller, dataset.splits["train"], self.augment, self.augment_seed, self.live.codec),
-            num_rows=len(dataset.splits["train"]),
-            width=width,
-            views=self.live.views,
-            codec=self.live.codec,
-            output=output,
-            micro_batch=MICRO_BATCH,
-        )
+        return labels_of(self, context, dataset, self.live, self.teacher) if reads_teacher(self.objectives) else None
 
 
 @registry.register
@@ -159,10 +144,6 @@ class AutoDistillStage(StudentStage):
         return facts
 
 
-def _reads_teacher(objectives: Sequence[ObjectiveSpec]) -> bool:
-    return any(o.needs().teacher != "nothing" for o in objectives)
-
-
 def _reads_taps(objectives: Sequence[ObjectiveSpec]) -> bool:
     return any(o.needs().taps is not None for o in objectives)
 
@@ -195,7 +176,7 @@ class DistillStep(StepSpec):
         return () if isinstance(self.objectives, str) else self.objectives
 
     def reads_teacher(self) -> bool:
-        return self.chooses() or _reads_teacher(self.terms())
+        return self.chooses() or reads_teacher(self.terms())
 
     def chooses(self) -> bool:
         return isinstance(self.objectives, str)
@@ -221,15 +202,15 @@ class DistillStep(StepSpec):
             same = None if model is None else bool(model.kind == job.student.kind)
             return AutoDistillStage(**common, num_views=job.labels.views, same_family=same)
         objectives = self.terms() if job.control is None else objectives_of(job.control, job.task.output)
-        reads_teacher, reads_taps = _reads_teacher(objectives), _reads_taps(objectives)
+        reads_labels, reads_taps = reads_teacher(objectives), _reads_taps(objectives)
         stored = reads_taps and job.features.mode == "stored"
-        live = job.labels if reads_teacher and job.labels.mode == "live" else None
+        live = job.labels if reads_labels and job.labels.mode == "live" else None
         return (DistillStage if self.assistant is None else AssistStage)(
             **common,
             objectives=objectives,
             balance=self.balance if job.control is None else None,
-            rows="all" if reads_teacher or reads_taps else "labelled",
-            num_views=job.labels.views if reads_teacher or stored else None,
+            rows="all" if reads_labels or reads_taps else "labelled",
+            num_views=job.labels.views if reads_labels or stored else None,
             live=live,
             teacher=job.teacher if live is not None or (reads_taps and not stored) else None,
             features="stored" if stored else "live",

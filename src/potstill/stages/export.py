@@ -8,8 +8,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from potstill.exporters import AnyExporter
+from potstill.quant import spec as quant
 from potstill.stages._base import StageContext, StageSpec, registry
 from potstill.stages._parts import gather, set_threads
+from potstill.stages._quantised import answering
 
 PARITY_ROWS = 256
 
@@ -28,7 +30,7 @@ class ExportStage(StageSpec):
         from torch import nn
 
         from potstill.data.dataset import Dataset
-        from potstill.exporters.parity import compare
+        from potstill.exporters.parity import compare, compare_rounded
         from potstill.models.tools.saved import load_model
 
         set_threads(context.options.threads)
@@ -39,6 +41,18 @@ class ExportStage(StageSpec):
         test = dataset.splits["test"]
         rows = np.arange(min(PARITY_ROWS, len(test)), dtype=np.int64)
         inputs = model.preprocess.outside_numpy(gather(test, rows)[0])
-        artifact = self.exporter.export(module, inputs[:4], context.work)
-        parity = compare(module, artifact, inputs, self.exporter.tolerance)
-        return {"format": self.exporter.kind, "file": artifact.path.name, "parity": asdict(parity)}
+        spec = quant.read(context.inputs["student"])
+        if spec is None:
+            artifact = self.exporter.export(module, inputs[:4], context.work)
+            parity = compare(module, artifact, inputs, self.exporter.tolerance)
+            return {"format": self.exporter.kind, "file": artifact.path.name, "parity": asdict(parity)}
+        artifact = self.exporter.export(module, inputs[:4], context.work, spec)
+        rounding = nn.Sequential(model.preprocess.inside, answering(context.inputs["student"])[0].module).eval()
+        step = None if spec.output is None else spec.values[spec.output].scale
+        found = compare_rounded(module, rounding, artifact, inputs, step)
+        return {
+            "format": self.exporter.kind,
+            "file": artifact.path.name,
+            "parity": asdict(found),
+            "scheme": spec.scheme,
+        }

@@ -61,9 +61,7 @@ class MeasureStage(StageSpec):
             calls[arm] = _call(self.exporter.load(path, self.threads), ready)
             memory[arm], size[arm] = peak_memory(path, ready, self.threads), path.stat().st_size
         calls["teacher"], runtime = teacher_call(self.teacher, self.exporter, context, dataset, one, self.threads)
-        found = interleaved(
-            calls, blocks=self.blocks, lock=context.options.cache / "locks" / "measure.lock", beside="teacher"
-        )
+        found = interleaved(calls, blocks=self.blocks, lock=context.options.cache / "locks" / "measure.lock")
         return {"latency": found, "memory": memory, "bytes": size, "teacher_runtime": runtime}
 
 

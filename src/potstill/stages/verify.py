@@ -10,9 +10,10 @@ from pydantic import Field
 
 from potstill.core.spec import Spec
 from potstill.exporters import AnyExporter
+from potstill.quant import spec as quant
 from potstill.stages._artifacts import judged, teacher_call
 from potstill.stages._base import StageContext, StageSpec, registry
-from potstill.stages._parts import gather, set_threads
+from potstill.stages._parts import folder_for, gather, set_threads
 from potstill.tasks import AnyTask, Truth
 from potstill.teachers import AnyTeacher
 
@@ -47,6 +48,8 @@ class VerifyStage(StageSpec):
     """The processor these figures belong to."""
 
     def run(self, context: StageContext) -> dict[str, Any]:
+        from torch import nn
+
         from potstill.data.dataset import Dataset
         from potstill.models.tools.saved import load_model
         from potstill.verify.latency import interleaved
@@ -60,6 +63,14 @@ class VerifyStage(StageSpec):
         ready = model.preprocess.outside_numpy(one)
         candidates: dict[str, Callable[[], object]] = {"student": lambda: artifact(ready)}
         facts: dict[str, Any] = {"file": path.name, "bytes": path.stat().st_size, "format": self.exporter.kind}
+        if quant.read(context.inputs["student"]) is not None:
+            whole = nn.Sequential(model.preprocess.inside, model.module).eval()
+            test = dataset.splits["test"]
+            example = model.preprocess.outside_numpy(gather(test, np.arange(2, dtype=np.int64) % len(test))[0])
+            before = self.exporter.export(whole, example, folder_for(context.work, "float"))
+            in_float = self.exporter.load(before.path, self.verify.threads)
+            candidates["float"] = lambda: in_float(ready)
+            facts["float_bytes"] = before.path.stat().st_size
         if self.verify.teacher_latency:
             candidates["teacher"], facts["teacher_runtime"] = teacher_call(
                 self.teacher, self.exporter, context, dataset, one, self.verify.threads

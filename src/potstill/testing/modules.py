@@ -60,3 +60,31 @@ def plain(channels: int = 1, num_classes: int = 10, width: int = 4) -> nn.Module
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(5)
         return Plain(channels, num_classes, width)
+
+
+class Shortcut(nn.Module):
+    """Convolution, BatchNorm and an activation in place; a sum with a shortcut; a mean; a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.act = nn.ReLU(inplace=True)
+        self.head = nn.Linear(4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 1, H, W] -> [B, 10]."""
+        x = self.act(self.norm(self.first(x)))
+        out: Tensor = self.head((self.second(x) + x).mean(dim=(2, 3)))
+        return out
+
+
+def shortcut() -> tuple[Shortcut, Tensor]:
+    """Return (a Shortcut whose statistics are not 0 and 1, in eval mode, inputs [16, 1, 6, 6])."""
+    with torch.random.fork_rng(devices=()):
+        torch.default_generator.manual_seed(0)
+        module, x = Shortcut(), torch.randn(16, 1, 6, 6)
+    with torch.no_grad():
+        for _ in range(3):
+            module(x * 2 + 1)
+    return module.eval(), x

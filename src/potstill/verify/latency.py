@@ -23,7 +23,6 @@ def interleaved(
     blocks: int,
     lock: Path,
     warmup: int = 20,
-    beside: str = "teacher",
 ) -> dict[str, Any]:
     """Time callables in alternating blocks, one process on the machine at a time.
 
@@ -32,11 +31,10 @@ def interleaved(
         blocks: how many of each.
         lock: file under which only one process measures.
         warmup: calls of each before anything counts.
-        beside: the candidate that the others are set against, where there is one of that name.
 
     Returns:
-        name -> {"min", "median", "p95"} in milliseconds, "calls", and "ratio": its median over that of `beside`, by blocks, with
-        a bootstrap 95 % interval.
+        name -> {"min", "median", "p95"} in milliseconds, "calls", and "ratio": its median over that of the teacher, where there is a
+        candidate of that name, by blocks, with a bootstrap 95 % interval; "ratio_float" likewise over one of the name "float".
     """
     with atomic.locked(lock):
         per_block = {name: _calls_for(call, warmup) for name, call in candidates.items()}
@@ -59,9 +57,10 @@ def interleaved(
             "calls": len(every),
         }  # fmt: skip
     medians = {name: [float(np.median(block)) for block in found] for name, found in times.items()}
-    for name in out if beside in out else ():
-        if name != beside:
-            out[name]["ratio"] = _ratio(medians[name], medians[beside])
+    for other, ratio in (("teacher", "ratio"), ("float", "ratio_float")):
+        for name in out if other in out else ():
+            if name not in ("teacher", "float"):
+                out[name][ratio] = _ratio(medians[name], medians[other])
     return out
 
 

@@ -1,0 +1,69 @@
+"""A whole run on digits: distilled, trained a little further as it rounds, exported, reported; the numbers are the same throughout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import onnx
+import yaml
+from onnx import numpy_helper
+
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "digits-int8.yaml"
+
+QUANTIZE = {
+    "kind": "quantize", "objectives": [{"kind": "soft-label", "temperature": 2.0}], "sensitivity": {"max_drop": 30.0},
+    "training": {"epochs": 3, "batch_size": 50, "learning_rate": 0.003},
+}  # fmt: skip
+
+
+def small(folder: Path) -> Path:
+    """Return the shipped recipe with few rows and short trainings, its quantisation trained."""
+    recipe = yaml.safe_load(RECIPE.read_text())
+    recipe["data"] |= {"limit": 500}
+    recipe["labels"]["views"] = 1
+    recipe["teacher"]["training"]["epochs"] = 6
+    recipe["steps"][0]["training"]["epochs"] = 12
+    recipe["steps"][1] |= QUANTIZE
+    recipe["verify"] = {"blocks": 5}
+    path = folder / "int8.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return path
+
+
+def test_from_recipe_to_report(tmp_path: Path, cache: Path, cli: Any) -> None:
+    recipe = small(tmp_path)
+    cli("run", recipe, "--out", "run", "--threads", "1")
+    run = tmp_path / "run"
+    numbers = json.loads((run / "quant.json").read_text())
+    held = {t.name: numpy_helper.to_array(t) for t in onnx.load(str(run / "student.onnx")).graph.initializer}
+    scales = {n: float(a) for n, a in held.items() if ".places." in n and n.endswith("scale")}
+    assert {n.removeprefix("1.places.").removesuffix(".scale").replace(":", "."): s for n, s in scales.items()} == {
+        name: value["scale"] for name, value in numbers["values"].items()
+    }
+    results = json.loads((run / "results.json").read_text())
+    found, (artifact,) = results["quantised"], results["artifacts"]
+    assert found["scheme"] == "int8_static_per_channel" and found["trained"] and found["sensitivity"]["reached"]
+    assert found["weight_bytes"]["kept"] * 4 == found["weight_bytes"]["float32"]
+    assert artifact["parity"]["codes_equal"] > 0.98 and abs(artifact["accuracy_drop"]) < 0.01
+    assert artifact["quantised"]["float_bytes"] > 0 and artifact["quantised"]["latency_ratio"]["value"] > 0
+    assert abs(found["points"]) < 10, "trained as it rounds"
+    keys = json.loads((run / "run.json").read_text())["keys"]
+    manifests = {n: json.loads((cache / "artifacts" / k / "artifact.json").read_text()) for n, k in keys.items()}
+    assert set(manifests["steps/student/seed0/2-quantize"]["inputs"]) == {"data", "student", "labels"}
+    assert set(manifests["steps/hard-label/seed0/2-quantize"]["inputs"]) == {"data", "student"}
+    steps = {a["name"]: a["steps"] for a in results["arms"]}
+    assert (
+        steps["student"]
+        == steps["hard-label"]
+        == sum(manifests[f"steps/student/seed0/{s}"]["facts"]["steps"] for s in ("1-distill", "2-quantize"))
+    )
+    page, card = (run / "report.html").read_text(), (run / "model_card.md").read_text()
+    assert "<h2>Quantisation</h2>" in page and "Cost of each layer, quantised alone" in page
+    assert "## Quantisation" in card and "session.qdqisint8allowed" in card
+
+
+def test_plan_names_the_step(cache: Path, cli: Any) -> None:
+    said = cli("plan", RECIPE).stdout
+    assert "2-quantize" in said
