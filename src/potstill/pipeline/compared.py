@@ -47,7 +47,7 @@ class Findings:
         spec, recipe = self.found.spec, self.recipe
         limit = spec.weight_bytes
         if limit is None and spec.macs is None:
-            limit = next(a["weight_bytes"] for a in arms if a["name"] == CONTROL)
+            limit = 4 * next(a["params"] for a in arms if a["name"] == CONTROL)
         for arm in arms:
             arm["over"] = _over(arm, limit, spec.macs)
         return {
@@ -101,7 +101,7 @@ class Findings:
             "params": profile["params"],
             "params_per_seed": sizes,
             "macs": profile["macs"],
-            "weight_bytes": steps[0].get("weight_bytes", 4 * profile["params"]),
+            "weight_bytes": self._weight_bytes(arm.name),
             "file_bytes": self.measured["bytes"][arm.name],
             "accuracy": self._interval(correct[arm.name]),
             "per_seed": [float(v) for v in correct[arm.name].mean(axis=1)],
@@ -110,6 +110,15 @@ class Findings:
             "latency_ratio": ratio,
             "peak_memory_bytes": self.measured["memory"][arm.name],
         }
+
+    def _weight_bytes(self, arm: str) -> int:
+        """Return the bytes of an arm's kernels and matrices as they are stored; biases, norms and scales are left out."""
+        from potstill.compress.quant_float import weight_bytes
+        from potstill.models.tools.saved import load_model
+        from potstill.quant import spec
+
+        folder = self.cache.path(self.found.graph.nodes[self.found.last(arm, self.seeds[0])].key)
+        return weight_bytes(load_model(folder).module, spec.read(folder))["kept"]
 
     def _best(self, arms: list[dict[str, Any]], correct: dict[str, NDArray[Any]]) -> dict[str, Any] | None:
         """Return the most accurate arm within the budget, set against every other; None where none keeps to it."""
