@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         quantize,
     )
     from potstill.data.arrays import arrays
+    from potstill.exporters.translator import Translator
     from potstill.labels.store import LabelStore
     from potstill.objectives.hard_label import hard_label
     from potstill.objectives.logit_mse import logit_mse
@@ -38,6 +39,7 @@ _WHERE = {
     "LabelledData": "potstill.pipeline.check",
     "QuantizedModel": "potstill.api",
     "Result": "potstill.api",
+    "Translator": "potstill.exporters.translator",
     "arrays": "potstill.data.arrays",
     "compare": "potstill.api",
     "distill": "potstill.api",
@@ -56,6 +58,7 @@ __all__ = [
     "LabelledData",
     "QuantizedModel",
     "Result",
+    "Translator",
     "arrays",
     "compare",
     "distill",

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+import potstill as ps
 from potstill.core.errors import RecipeError
 from potstill.core.progress import Progress
+from potstill.pipeline.check import verify_against
 from potstill.pipeline.run import run
 from potstill.recipe.load import from_text
+from potstill.report import build
 from potstill.stages import RunOptions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,6 +121,8 @@ def test_multi30k_in_little(shared_data: Path, tmp_path: Path, monkeypatch: pyte
     recipe["teacher"]["training"] |= {"epochs": 10, "batch_size": 16, "learning_rate": 0.003, "evaluate_every": 10}
     recipe["steps"][0]["training"] |= {"epochs": 2, "evaluate_every": 2}
     recipe["seeds"] = 1
+    recipe["verify"] = {"blocks": 5}
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
     text = yaml.safe_dump(recipe)
     run(
         from_text(text, "recipe.yaml", tmp_path),
@@ -129,3 +134,68 @@ def test_multi30k_in_little(shared_data: Path, tmp_path: Path, monkeypatch: pyte
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert [a["name"] for a in results["arms"]] == ["student", "hard-label"]
     assert results["store"]["codec"] == "token-topk" and results["store"]["kl_error"]["1"]["mean"] < 2
+    artifact = results["artifacts"][0]
+    assert {"student.onnx", "student.step.onnx", "student.shared.bin"} == set(artifact["files"])
+    assert artifact["bytes"] == sum((tmp_path / "out" / n).stat().st_size for n in artifact["files"])
+    assert artifact["parity"]["top1_agreement"] >= 0.99 and abs(artifact["accuracy_drop"]) < 0.01
+    assert artifact["teacher_latency_ms"]["runtime"] == "onnx" and artifact["peak_memory_bytes"]["source"] == "measured"
+    assert artifact["latency_ms"]["rows"] == 8
+    build(tmp_path / "out")
+    assert "student.step.onnx" in (tmp_path / "out" / "report.html").read_text()
+    _is_run_by_file_and_by_name(tmp_path, text, artifact)
+
+
+def _is_run_by_file_and_by_name(folder: Path, text: str, artifact: dict[str, Any]) -> None:
+    """`potstill verify` finds what the run found; the student translates without torch."""
+    facts = verify_against(
+        folder / "out" / "student.onnx",
+        from_text(text, "recipe.yaml", folder),
+        threads=1,
+        scale=1.0,
+        progress=Progress("quiet"),
+    )
+    assert facts["sentence_chrf"]["value"] == artifact["accuracy"]["value"] and facts["file_bytes"] == artifact["bytes"]
+    assert "tok:13a" in facts["bleu_signature"]
+    written = ps.Translator(folder / "out")(["Ein Mann steht auf der Straße.", "Zwei Hunde spielen."])
+    assert len(written) == 2 and all(written)
+
+
+OWN = '''
+import torch
+from torch import nn
+
+class Mine(nn.Module):
+    """Knows the words of the source and, of what is written, the last word and the mean of all."""
+
+    def __init__(self, tokens: int, dim: int) -> None:
+        super().__init__()
+        self.read, self.write = nn.Embedding(tokens, dim), nn.Embedding(tokens, dim)
+        self.mix = nn.Sequential(nn.Linear(3 * dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, tokens))
+
+    def forward(self, ids):
+        real = (ids[:, 0] > 0).unsqueeze(2).float()
+        source = (self.read(ids[:, 0]) * real).sum(1, keepdim=True) / real.sum(1, keepdim=True).clamp(min=1)
+        last = self.write(ids[:, 1])
+        mean = last.cumsum(1) / torch.arange(1, last.shape[1] + 1, device=ids.device).view(1, -1, 1)
+        return self.mix(torch.cat([source.expand_as(last), last, mean], dim=2))
+'''
+
+
+def test_a_module_of_ones_own_writes(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (shared / "my_writer.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(shared))
+    recipe = little("output")
+    recipe["student"] = {
+        "kind": "torch", "factory": "my_writer:Mine", "arguments": {"tokens": 301, "dim": 24},
+        "input": {"kind": "text", "writes": True, "vocabulary_size": 300, "max_tokens": 16},
+    }  # fmt: skip
+    recipe |= {"export": [{"kind": "onnx"}], "verify": {"blocks": 5, "teacher_latency": False}}
+    text = yaml.safe_dump(recipe)
+    run(from_text(text, "recipe.yaml", shared), text, shared / "own", RunOptions(shared / "cache"), Progress("quiet"))
+    results = json.loads((shared / "own" / "results.json").read_text())
+    assert results["arms"][0]["accuracy"]["value"] > 0.2
+    artifact = results["artifacts"][0]
+    assert list(artifact["files"]) == ["student.onnx"] and artifact["parity"]["top1_agreement"] == 1.0
+    recipe["student"]["input"].pop("writes")
+    with pytest.raises(RecipeError, match=r"student\.input: must make tokens of both texts.* Say writes: true in it"):
+        from_text(yaml.safe_dump(recipe), "recipe.yaml", shared)

@@ -3,7 +3,7 @@ shapes of one input and output."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,27 +37,8 @@ class OnnxSession:
     """
 
     def __init__(self, path: Path, threads: int = 1, output: str | None = None) -> None:
-        import onnxruntime as ort
-
         self.path, self.threads = path, threads
-        _check_file(path)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.use_deterministic_compute = True
-        options.log_severity_level = 4
-        # Left alone, int8 becomes uint8 on x86, whose kernels cut sums of two products at 16 bits where there is no VNNI.
-        options.add_session_config_entry("session.qdqisint8allowed", "1")
-        ort.disable_telemetry_events()
-        try:
-            self._session = ort.InferenceSession(
-                str(path.resolve()), options, providers=["CPUExecutionProvider"], enable_fallback=0
-            )
-        except Exception as err:
-            raise PotstillError(
-                f"{path}: must be an ONNX model that ONNX Runtime can run; got {_first_line(err)}"
-            ) from err
+        self._session = _opened(path, threads)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or inputs[0].type not in _TYPES or len(inputs[0].shape) < 2:
             shown = [(i.name, i.type, i.shape) for i in inputs]
@@ -107,6 +88,55 @@ class OnnxSession:
         if out.ndim < 2 or len(out) != len(inputs):
             raise PotstillError(f"{self.path}: output {self._output!r} must be [rows, ...]; got {list(out.shape)}.")
         return out.astype(np.float32, copy=False)
+
+
+class OnnxGraph:
+    """An ONNX model with several inputs and outputs, run on the CPU as it is.
+
+    Args:
+        path: of the file; external data must lie in its folder.
+        threads: of one operator.
+
+    Raises:
+        PotstillError: not an ONNX file that can be run, or one that reaches outside its folder.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self.path = path
+        self._session = _opened(path, threads)
+        self.inputs: list[str] = [i.name for i in self._session.get_inputs()]
+        self.outputs: list[str] = [o.name for o in self._session.get_outputs()]
+        self.shapes = {i.name: [d if isinstance(d, int) else 0 for d in i.shape] for i in self._session.get_inputs()}
+        """Of each input; 0 where a dimension is open."""
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def __call__(self, given: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return every output, of every input in order. Raises PotstillError where the model fails."""
+        try:
+            out: list[NDArray[Any]] = self._session.run(None, dict(zip(self.inputs, given, strict=True)))
+        except Exception as err:
+            shapes = [list(a.shape) for a in given]
+            raise PotstillError(f"{self.path}: must take inputs {shapes}; got {_first_line(err)}") from err
+        return out
+
+
+def _opened(path: Path, threads: int) -> Any:
+    import onnxruntime as ort
+
+    _check_file(path)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.use_deterministic_compute = True
+    options.log_severity_level = 4
+    # Left alone, int8 becomes uint8 on x86, whose kernels cut sums of two products at 16 bits where there is no VNNI.
+    options.add_session_config_entry("session.qdqisint8allowed", "1")
+    ort.disable_telemetry_events()
+    try:
+        return ort.InferenceSession(str(path.resolve()), options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    except Exception as err:
+        raise PotstillError(f"{path}: must be an ONNX model that ONNX Runtime can run; got {_first_line(err)}") from err
 
 
 def _first_line(err: Exception) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
+from potstill.core.errors import ExportError
 from potstill.core.spec import Registry, Spec
+from potstill.core.writing import Writing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,8 +27,35 @@ class Artifact(Protocol):
     path: Path
 
     def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
-        """Return [B, *Y] float32, as the module did."""
+        """Return [B, *Y] float32, as the module did; of a model that writes texts, [B, L] int64, the tokens that it writes."""
         ...
+
+
+class WritingArtifact(Artifact, Protocol):
+    """A model that writes texts, from ids [B, 2, L] of sources to tokens."""
+
+    def fed(self, ids_B2L: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
+        """Yield the logits [B, K] of each place, fed what stands before it in the second row."""
+        ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """One graph of an artifact that has several."""
+
+    suffix: str
+    """Of its file's name; "" for the first, which says what the artifact is."""
+    module: nn.Module
+    """In eval mode."""
+    example: tuple[Any, ...]
+    """What its forward takes: tensors, and lists of tensors."""
+    inputs: list[str]
+    """A name for each tensor."""
+    outputs: list[str]
+    open: tuple[Any, ...]
+    """As `example`, of each tensor its dimensions that are not fixed: {number: name}."""
+    bounds: Mapping[str, tuple[int, int]]
+    """Least and most of each name."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +77,8 @@ class Parity:
     """Largest difference in codes."""
     top1_float: float | None = None
     """Share of rows, [0, 1], on which the artifact agrees with the model before it was quantised; None of values."""
+    agrees: str = "top-1"
+    """What was compared in `top1_agreement`: the likeliest class, or the whole text."""
 
 
 class ExporterSpec(Spec, ABC):
@@ -67,6 +100,20 @@ class ExporterSpec(Spec, ABC):
             ExportError: the module cannot be expressed; names the operator or module.
             MissingExtraError: a package is missing.
         """
+
+    def export_parts(self, parts: Sequence[Part], writing: Writing, out: Path) -> Artifact:
+        """Write a model that writes texts into the folder `out` and open it; a format that has no way to do so refuses.
+
+        Args:
+            parts: as `exporters.model` makes them: one that is run anew for each token, or one that reads and one that writes.
+            writing: how it does; kept with the artifact.
+            out: folder.
+
+        Raises:
+            ExportError: as `export`.
+        """
+        raise ExportError(f"export.{self.kind}: the model must give one answer at once; it writes texts token by token, which this "
+                          "format does not hold. Use kind: onnx.")  # fmt: skip
 
     @abstractmethod
     def load(self, path: Path, threads: int = 1) -> Artifact:

@@ -13,9 +13,15 @@ from potstill.exporters._base import Artifact, Parity
 if TYPE_CHECKING:
     from torch import nn
 
-_AGREEMENT = 0.99
 _CODES = 1.0
 """A code that lies between two integers may fall to either side in another order of sums."""
+AGREEMENT = 0.99
+"""Least share of rows whose answer is the same."""
+
+
+def batches_of(num_rows: int) -> list[int]:
+    """Return the batch sizes that are compared."""
+    return sorted({b for b in (1, 2, 7, num_rows) if b <= num_rows})
 
 
 def compare(module: nn.Module, artifact: Artifact, inputs_NX: NDArray[Any], tolerance: float) -> Parity:
@@ -31,7 +37,7 @@ def compare(module: nn.Module, artifact: Artifact, inputs_NX: NDArray[Any], tole
         ParityError: the difference is larger, or top-1 agrees on fewer than 99 % of rows at any batch size.
     """
     num = len(inputs_NX)
-    batches = _batches(num)
+    batches = batches_of(num)
     largest = total = count = 0.0
     agreement = 1.0
     for batch in batches:
@@ -46,7 +52,7 @@ def compare(module: nn.Module, artifact: Artifact, inputs_NX: NDArray[Any], tole
         if ours.ndim == 2:  # values have no answer that could change
             agreement = min(agreement, float((theirs.argmax(1) == ours.argmax(1)).mean()))
         allowed = tolerance * max(1.0, float(np.abs(ours).max()))
-        if difference.max() > allowed or agreement < _AGREEMENT:
+        if difference.max() > allowed or agreement < AGREEMENT:
             raise ParityError(
                 f"{artifact.path.name}: must give what the module gives; at batch {batch} logits differ by up to "
                 f"{difference.max():.3g} (allowed {allowed:.3g}) and top-1 agrees on {agreement:.1%} of {kept} rows. What "
@@ -75,7 +81,7 @@ def compare_rounded(
     num = len(inputs_NX)
     largest = total = count = equal = codes_max = 0.0
     agreement = 1.0
-    for batch in _batches(num):
+    for batch in batches_of(num):
         kept = num if batch == num else min(num, batch * 8)
         ours, theirs = _both(rounding, artifact, inputs_NX[:kept], batch)
         code = step or max(float(ours.max() - ours.min()) / 255, 1e-12)
@@ -93,10 +99,10 @@ def compare_rounded(
             same = theirs.argmax(1) == ours.argmax(1)
             agreement = min(agreement, float(same[clear].mean()) if clear.any() else 1.0)
         within = float((codes < _CODES + 0.5).mean())
-        if within < _AGREEMENT or agreement < _AGREEMENT:
+        if within < AGREEMENT or agreement < AGREEMENT:
             raise ParityError(
                 f"{artifact.path.name}: must give what the model that rounds gives; at batch {batch} {within:.1%} of the codes are "
-                f"within one of it (at least {_AGREEMENT:.0%}), the largest difference is {codes.max():.1f} codes, and top-1 agrees on "
+                f"within one of it (at least {AGREEMENT:.0%}), the largest difference is {codes.max():.1f} codes, and top-1 agrees on "
                 f"{agreement:.1%} of the clear rows. What would run on the device is not what was measured. Nothing was exported."
             )
     top1 = None
@@ -107,17 +113,13 @@ def compare_rounded(
         largest,
         total / count,
         agreement if ours.ndim == 2 else None,
-        _batches(num),
+        batches_of(num),
         num,
         _CODES,
         equal / count,
         codes_max,
         top1,
     )
-
-
-def _batches(num: int) -> list[int]:
-    return sorted({b for b in (1, 2, 7, num) if b <= num})
 
 
 def _both(

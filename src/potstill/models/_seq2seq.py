@@ -38,7 +38,7 @@ class CrossAttention(nn.Module):
         heads: Tensor = self.kv(source_BSC).reshape(-1, num, 2, self.heads, self.head_width)
         return heads.permute(2, 0, 3, 1, 4)
 
-    def forward(self, x_BTC: Tensor, keys_values: Tensor, bias: Tensor) -> Tensor:
+    def forward(self, x_BTC: Tensor, keys_values: Tensor | tuple[Tensor, Tensor], bias: Tensor) -> Tensor:
         """[B, T, C] -> [B, T, C]; `bias` [B, 1, 1, S] is added to the scores."""
         num = x_BTC.shape[1]
         q = self.q(x_BTC).reshape(-1, num, self.heads, self.head_width).transpose(1, 2)
@@ -69,7 +69,9 @@ class DecoderBlock(EncoderBlock):
         super().__init__(dim, heads, hidden, act, dropout)
         self.norm3, self.cross = nn.LayerNorm(dim), CrossAttention(dim, heads)
 
-    def after(self, x_BTC: Tensor, mixed_BTC: Tensor, keys_values: Tensor, unseen: Tensor) -> Tensor:
+    def after(
+        self, x_BTC: Tensor, mixed_BTC: Tensor, keys_values: Tensor | tuple[Tensor, Tensor], unseen: Tensor
+    ) -> Tensor:
         """Return the block's output, of its input and what its attention to what is written gave."""
         x_BTC = x_BTC + self.dropout(mixed_BTC)
         x_BTC = x_BTC + self.dropout(self.cross(self.norm3(x_BTC), keys_values, unseen))
@@ -136,9 +138,13 @@ class EncoderDecoder(nn.Module):
         """Return, by the path of a part, which of the tokens that it works on are real, [B, L] bool; `mask_BL` of what is written."""
         return {"encoder": ids_B2L[:, 0] > 0, "decoder": mask_BL}
 
-    def reads(self, source_BS: Tensor) -> Writer:
-        """Return what writes, token by token, for these sources."""
-        return Writer(self, source_BS)
+    def written(self) -> list[DecoderBlock]:
+        """Return the blocks that write."""
+        return list(self.decoder.blocks)  # type: ignore[arg-type]
+
+    def parts(self) -> tuple[nn.Module, nn.Module]:
+        """Return what reads and what writes a token (`models._parts`): so a text is written with a memory."""
+        return Reader(self), Step(self)
 
     def _embedded(self, ids_BT: Tensor, side: int, place: int) -> Tensor:
         scaled = self.embed(ids_BT) * self.scale
@@ -146,39 +152,50 @@ class EncoderDecoder(nn.Module):
         return out
 
 
-class Writer:
-    """Writes with a memory: keys and values of what was written are kept, and each token costs one place.
+class Reader(nn.Module):
+    """Sources [B, S] -> what hides their padding [B, 1, 1, S], then keys and values [B, heads, S, C / heads] for each block."""
 
-    Args:
-        model: in eval mode.
-        source_BS: ids of the sources, without the columns that are padding in all rows.
-    """
+    def __init__(self, model: EncoderDecoder) -> None:
+        super().__init__()
+        self.model = model
 
-    def __init__(self, model: EncoderDecoder, source_BS: Tensor) -> None:
-        self.model, self.rows = model, len(source_BS)
-        source, self.unseen = model.encode(source_BS)
-        self.blocks: list[DecoderBlock] = list(model.decoder.blocks)  # type: ignore[arg-type]
-        self.source = [block.cross.of_source(source) for block in self.blocks]
-        self.kept: list[Tensor | None] = [None] * len(self.blocks)
+    def forward(self, source_BS: Tensor) -> tuple[Tensor, ...]:
+        """Read."""
+        source, unseen = self.model.encode(source_BS)
+        pairs = [block.cross.of_source(source) for block in self.model.written()]
+        return unseen, *(side for pair in pairs for side in (pair[0], pair[1]))
 
-    def step(self, last_R: Tensor, place: int) -> Tensor:
-        """Return [R, K] logits of the token after those at `place`."""
-        x = self.model._embedded(last_R[:, None].to(self.unseen.device), 1, place)
-        for i, block in enumerate(self.blocks):
+
+class Step(nn.Module):
+    """Writes a token: keys and values of what was written are kept, and each token costs one place."""
+
+    def __init__(self, model: EncoderDecoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def nothing(self, rows: int) -> list[Tensor]:
+        """Return what is kept before the first token: keys and values [R, heads, 0, C / heads] for each block."""
+        parts = [block.attention for block in self.model.written() for _ in range(2)]
+        shapes = [(rows, a.heads, 0, a.head_width) for a in parts]
+        return [self.model.embed.weight.new_zeros(shape) for shape in shapes]
+
+    def forward(self, last_R: Tensor, source: list[Tensor], kept: list[Tensor]) -> tuple[Tensor, ...]:
+        """Return the logits [R, K] of the token after `last_R`, then what is kept, longer by it.
+
+        Args:
+            last_R: the token before; its place is the length of what is kept.
+            source: what `Reader` gives, [R, ...].
+            kept: of the tokens before it.
+        """
+        x = self.model._embedded(last_R[:, None], 1, kept[0].shape[2])
+        now: list[Tensor] = []
+        for i, block in enumerate(self.model.written()):
             attention = block.attention
-            num, heads, width = len(x), attention.heads, attention.head_width
-            qkv = attention.qkv(block.norm1(x)).reshape(num, 1, 3, heads, width).permute(2, 0, 3, 1, 4)
-            before = self.kept[i]
-            kept = self.kept[i] = qkv[1:] if before is None else torch.cat([before, qkv[1:]], dim=3)
-            shares = attention.softmax(qkv[0] @ kept[0].transpose(-2, -1) * width**-0.5)
-            mixed = attention.out((shares @ kept[1]).transpose(1, 2).reshape(num, 1, heads * width))
-            x = block.after(x, mixed, self.source[i], self.unseen)
-        return self.model.logits(x)[:, 0].float()
-
-    def take(self, index_R: Tensor) -> None:
-        """Go on from these rows; a row of the result is one of the same source."""
-        index_R = index_R.to(self.unseen.device)
-        self.kept = [None if k is None else k[:, index_R] for k in self.kept]
-        if len(index_R) != self.rows:
-            self.source = [s[:, index_R] for s in self.source]
-            self.unseen, self.rows = self.unseen[index_R], len(index_R)
+            heads, width = attention.heads, attention.head_width
+            qkv = attention.qkv(block.norm1(x)).reshape(-1, 1, 3, heads, width).permute(2, 0, 3, 1, 4)
+            keys, values = (torch.cat([kept[2 * i + side], qkv[1 + side]], dim=2) for side in (0, 1))
+            shares = attention.softmax(qkv[0] @ keys.transpose(-2, -1) * width**-0.5)
+            mixed = attention.out((shares @ values).transpose(1, 2).reshape(-1, 1, heads * width))
+            x = block.after(x, mixed, (source[1 + 2 * i], source[2 + 2 * i]), source[0])
+            now += [keys, values]
+        return self.model.logits(x)[:, 0].float(), *now

@@ -282,10 +282,12 @@ class Results:
             "file": exported["file"],
             "bytes": verified["bytes"],
             "sha256": files[exported["file"]]["sha256"],
+            "files": files,
             "parity": exported["parity"],
             "accuracy": {**self.interval(correct[None]), "source": "measured"},
             "accuracy_drop": float(student_correct.mean() - correct.mean()),
-            "latency_ms": {**times, "threads": self.recipe.verify.threads, "batch": 1, "source": "measured"},
+            "latency_ms": {**times, "threads": self.recipe.verify.threads, "batch": 1, "source": "measured",
+                           "rows": verified["timed_rows"]},
             "teacher_latency_ms": None if "teacher" not in latency else {
                 **latency["teacher"], "threads": self.recipe.verify.threads, "batch": 1, "source": "measured",
                 "runtime": verified["teacher_runtime"]},

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from potstill.core import artifact, atomic
+from potstill.core import atomic
 from potstill.core.errors import PotstillError
 from potstill.core.progress import Progress
 from potstill.pipeline.cache import ArtifactCache
@@ -146,13 +146,12 @@ def _publish(
     for name in quantised:
         _copy(first / name, out / name)
     for entry in results["artifacts"]:
-        folder = gathered.folder(f"export/{entry['format']}")
-        for name in artifact.manifest(folder)["files"]:
-            _copy(folder / name, out / name)
+        for name in entry["files"]:
+            _copy(gathered.folder(f"export/{entry['format']}") / name, out / name)
     _write_samples(gathered, results, out)
     _write_logs(graph, gathered, out, loggers)
     atomic.write_json(out / "results.json", results)
-    names = [*OUTPUTS, *quantised, *(e["file"] for e in results["artifacts"])]
+    names = [*OUTPUTS, *quantised, *(name for e in results["artifacts"] for name in e["files"])]
     for name in set(_state(out).get("files", ())) - set(names):  # a format that the recipe no longer asks for
         (out / Path(name).name).unlink(missing_ok=True)
     atomic.write_json(out / "run.json", {

@@ -63,15 +63,29 @@ def kind_faults(recipe: Recipe) -> list[tuple[Where, str]]:
 def _token_faults(recipe: Recipe, model: ModelSpec | None) -> list[tuple[Where, str]]:
     """Return what does not fit of tokens: where terms compare them, both models must make the same ones."""
     ours, theirs = recipe.student.input, None if model is None else model.input
-    if not isinstance(ours, PairInput) or not isinstance(theirs, PairInput):
-        return [(("teacher", "kind"), "must be a model trained here or of the zoo that writes, for its tokens to be fed. Use kind: "
-                 "train with a model of kind encoder-decoder")]  # fmt: skip
     out: list[tuple[Where, str]] = []
+    models_of: list[tuple[Where, object]] = [
+        (("student",), ours),
+        *([(("teacher", "model"), theirs)] if model is not None else []),
+    ]
+    for where, given in models_of:
+        if not isinstance(given, PairInput):
+            out.append(
+                (
+                    (*where, "input"),
+                    "must make tokens of both texts, for a model that writes one of them. Say writes: true in it",
+                )
+            )
+    if model is None:
+        out.append((("teacher", "kind"), "must be a model trained here or of the zoo that writes, for its tokens to be fed. Use kind: "
+                    "train, with a model of kind encoder-decoder or torch"))  # fmt: skip
+    if not isinstance(ours, PairInput) or not isinstance(theirs, PairInput):
+        return out
     codec = recipe.labels.codec
     for i, step in enumerate(recipe.steps):
         for j, term in enumerate(step.terms()):
             needs = term.needs()
-            where: Where = ("steps", i, "objectives", j, "kind")
+            where = ("steps", i, "objectives", j, "kind")
             compares = needs.teacher == "logits" or needs.taps is not None
             if compares and not ours.shares_tokens(theirs):
                 out.append((where, f"{term.kind!r} compares tokens, and the inputs of student and teacher make different ones. Give "

@@ -90,6 +90,7 @@ def card(results: dict[str, Any]) -> str:
         noun=FORMS[_kind(results)].noun,
         quantised=rounded.rows(results),
         quantised_sentence=rounded.sentence(results),
+        writes="bleu" in (results.get("student") or {}),
     )
     return text
 

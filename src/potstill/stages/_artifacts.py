@@ -1,8 +1,9 @@
-"""What stages do with exported artifacts: run one over the test split, and run the teacher beside it."""
+"""What stages do with exported artifacts: run one over the test split, time one, and run the teacher beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,14 @@ from potstill.stages._base import StageContext
 from potstill.stages._parts import data_io, folder_for, gather
 from potstill.teachers import TeacherSpec
 
+_TIMED_TEXTS = 8
+
+
+def artifact_of(folder: Path) -> tuple[Path, int]:
+    """Return an exported artifact's first file, and the bytes of all its files."""
+    found = manifest(folder)
+    return folder / str(found["facts"]["file"]), sum(entry["bytes"] for entry in found["files"].values())
+
 
 def judged(
     exporter: ExporterSpec, context: StageContext, dataset: Any, preprocess: Any, threads: int
@@ -22,34 +31,65 @@ def judged(
     """Return (the artifact, its outputs over the test split), which are left in the stage's folder too."""
     from potstill.verify.accuracy import run_split
 
-    folder, test = context.inputs["exported"], dataset.splits["test"]
-    artifact = exporter.load(folder / str(manifest(folder)["facts"]["file"]), threads)
-    outputs = run_split(
+    test = dataset.splits["test"]
+    artifact = exporter.load(artifact_of(context.inputs["exported"])[0], threads)
+    given = run_split(
         artifact, len(test), lambda rows: preprocess.outside_numpy(gather(test, rows)[0]), context.progress
     )
+    outputs = preprocess.judged(given)
     with atomic.replacing(context.work / "outputs.safetensors") as out:
         write_arrays(out, {"outputs": outputs})
     return artifact, outputs
 
 
+def timed_samples(dataset: Any, preprocess: Any) -> list[Any]:
+    """Return the samples that are timed one by one: the first row, or, as a text takes the longer to write the longer it is, some from
+    all over the test split."""
+    test = dataset.splits["test"]
+    num = 1 if preprocess.writing is None else min(_TIMED_TEXTS, len(test))
+    rows = np.linspace(0, len(test) - 1, num).astype(np.int64) if num > 1 else np.zeros(1, np.int64)
+    return [gather(test, row[None])[0] for row in rows]
+
+
+def timed(preprocess: Any, artifact: Artifact, samples: list[Any]) -> Callable[[], object]:
+    """Return what runs an artifact on samples one by one, without what the host does before; a text from its bytes to the bytes that
+    are written, since tokenizer and search are the host's."""
+    ready = [preprocess.outside_numpy(sample) for sample in samples]
+
+    def run() -> None:
+        for one in ready:
+            artifact(one)
+
+    def write() -> None:
+        for sample in samples:
+            preprocess.judged(artifact(preprocess.outside_numpy(sample)))
+
+    return run if preprocess.writing is None else write
+
+
 def teacher_call(
-    teacher: TeacherSpec, exporter: ExporterSpec, context: StageContext, dataset: Any, one: Any, threads: int
+    teacher: TeacherSpec, exporter: ExporterSpec, context: StageContext, dataset: Any, samples: list[Any], threads: int
 ) -> tuple[Callable[[], object], str]:
-    """Return (the teacher run on one sample, its runtime): the student's where it can be exported, and then, as for the
-    student, without what the host does before."""
+    """Return (the teacher run on these samples one by one, its runtime): the student's where it can be exported, and then `timed` as the
+    student is."""
     from torch import nn, set_num_threads
+
+    from potstill.exporters.model import export_model
 
     labeller = teacher.load(context.inputs["teacher"], data_io(dataset), dataset.stats)
     module = getattr(labeller, "module", None)
     set_num_threads(threads)
+
+    def live() -> None:
+        for sample in samples:
+            labeller(sample)
+
     if not isinstance(module, nn.Module):
-        return lambda: labeller(one), teacher.kind
+        return live, teacher.kind
     preprocess: Any = labeller.preprocess  # type: ignore[attr-defined]
-    whole = nn.Sequential(preprocess.inside, module).eval()
     example = preprocess.outside_numpy(gather(dataset.splits["test"], np.arange(2, dtype=np.int64))[0])
     try:
-        exported = exporter.export(whole, example, folder_for(context.work, "teacher"))
+        exported = export_model(exporter, preprocess, module.eval(), example, folder_for(context.work, "teacher"))
     except Exception:
-        return lambda: labeller(one), "torch"
-    loaded, ready = exporter.load(exported.path, threads), preprocess.outside_numpy(one)
-    return lambda: loaded(ready), exporter.kind
+        return live, "torch"
+    return timed(preprocess, exporter.load(exported.path, threads), samples), exporter.kind

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from potstill.core.errors import ExportError
 from potstill.exporters import AnyExporter
 from potstill.quant import spec as quant
 from potstill.stages._base import StageContext, StageSpec, registry
@@ -30,22 +31,28 @@ class ExportStage(StageSpec):
         from torch import nn
 
         from potstill.data.dataset import Dataset
-        from potstill.exporters.parity import compare, compare_rounded
+        from potstill.exporters.model import compare_model, export_model
+        from potstill.exporters.parity import compare_rounded
         from potstill.models.tools.saved import load_model
 
         set_threads(context.options.threads)
         dataset = Dataset.open(context.inputs["data"])
         model = load_model(context.inputs["student"])
-        # Normalisation travels inside; what the host does does not: the artifact reads pixels at its own size, or tokens.
-        module = nn.Sequential(model.preprocess.inside, model.module).eval()
         test = dataset.splits["test"]
         rows = np.arange(min(PARITY_ROWS, len(test)), dtype=np.int64)
+        # Normalisation travels inside; what the host does does not: the artifact reads pixels at its own size, or tokens.
         inputs = model.preprocess.outside_numpy(gather(test, rows)[0])
         spec = quant.read(context.inputs["student"])
         if spec is None:
-            artifact = self.exporter.export(module, inputs[:4], context.work)
-            parity = compare(module, artifact, inputs, self.exporter.tolerance)
+            artifact = export_model(self.exporter, model.preprocess, model.module, inputs, context.work)
+            parity = compare_model(model.preprocess, model.module, artifact, inputs, self.exporter.tolerance)
             return {"format": self.exporter.kind, "file": artifact.path.name, "parity": asdict(parity)}
+        if model.preprocess.writing is not None:
+            raise ExportError(
+                f"export.{self.exporter.kind}: a model that writes is exported in float32; got scheme {spec.scheme!r}. Leave the "
+                "quantize step out."
+            )
+        module = nn.Sequential(model.preprocess.inside, model.module).eval()
         artifact = self.exporter.export(module, inputs[:4], context.work, spec)
         rounding = nn.Sequential(model.preprocess.inside, answering(context.inputs["student"])[0].module).eval()
         step = None if spec.output is None else spec.values[spec.output].scale

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from potstill.exporters import AnyExporter
-from potstill.stages._artifacts import judged
+from potstill.stages._artifacts import artifact_of, judged
 from potstill.stages._base import StageContext, StageSpec, registry
 from potstill.stages._parts import set_threads
 from potstill.tasks import AnyTask, Truth
@@ -30,6 +30,6 @@ class JudgeStage(StageSpec):
         set_threads(context.options.threads)
         dataset = Dataset.open(context.inputs["data"])
         preprocess = load_model(context.inputs["student"]).preprocess
-        artifact, outputs = judged(self.exporter, context, dataset, preprocess, context.options.threads)
+        _, outputs = judged(self.exporter, context, dataset, preprocess, context.options.threads)
         correct = self.task.correct(outputs, Truth.of(dataset, "test"))
-        return {"bytes": artifact.path.stat().st_size, self.task.headline: float(correct.mean())}
+        return {"bytes": artifact_of(context.inputs["exported"])[1], self.task.headline: float(correct.mean())}

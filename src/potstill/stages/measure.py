@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
-from potstill.core.artifact import manifest
 from potstill.exporters import AnyExporter
-from potstill.stages._artifacts import teacher_call
+from potstill.stages._artifacts import artifact_of, teacher_call, timed, timed_samples
 from potstill.stages._base import StageContext, StageSpec, registry
-from potstill.stages._parts import gather, set_threads
+from potstill.stages._parts import set_threads
 from potstill.teachers import AnyTeacher
 
 EXPORTED = "exported:"
@@ -51,19 +49,18 @@ class MeasureStage(StageSpec):
 
         set_threads(context.options.threads)
         dataset = Dataset.open(context.inputs["data"])
-        one = gather(dataset.splits["test"], np.zeros(1, dtype=np.int64))[0]
+        models = {arm: load_model(context.inputs[f"{STUDENT}{arm}"]) for arm in self.arms}
+        samples = timed_samples(dataset, models[self.arms[0]].preprocess)
         calls: dict[str, Callable[[], object]] = {}
         memory, size = {}, {}
         for arm in self.arms:
-            folder = context.inputs[f"{EXPORTED}{arm}"]
-            path = folder / str(manifest(folder)["facts"]["file"])
-            ready = load_model(context.inputs[f"{STUDENT}{arm}"]).preprocess.outside_numpy(one)
-            calls[arm] = _call(self.exporter.load(path, self.threads), ready)
-            memory[arm], size[arm] = peak_memory(path, ready, self.threads), path.stat().st_size
-        calls["teacher"], runtime = teacher_call(self.teacher, self.exporter, context, dataset, one, self.threads)
-        found = interleaved(calls, blocks=self.blocks, lock=context.options.cache / "locks" / "measure.lock")
+            path, size[arm] = artifact_of(context.inputs[f"{EXPORTED}{arm}"])
+            preprocess = models[arm].preprocess
+            calls[arm] = timed(preprocess, self.exporter.load(path, self.threads), samples)
+            memory[arm] = peak_memory(path, preprocess.outside_numpy(samples[0]), self.threads)
+        calls["teacher"], runtime = teacher_call(self.teacher, self.exporter, context, dataset, samples, self.threads)
+        found = interleaved(
+            calls, blocks=self.blocks, lock=context.options.cache / "locks" / "measure.lock",
+            per_call=len(samples),
+        )  # fmt: skip
         return {"latency": found, "memory": memory, "bytes": size, "teacher_runtime": runtime}
-
-
-def _call(artifact: Any, ready: Any) -> Callable[[], object]:
-    return lambda: artifact(ready)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +10,7 @@ from pydantic import Field
 from potstill.core.spec import Spec
 from potstill.exporters import AnyExporter
 from potstill.quant import spec as quant
-from potstill.stages._artifacts import judged, teacher_call
+from potstill.stages._artifacts import artifact_of, judged, teacher_call, timed, timed_samples
 from potstill.stages._base import StageContext, StageSpec, registry
 from potstill.stages._parts import folder_for, gather, set_threads
 from potstill.tasks import AnyTask, Truth
@@ -48,9 +47,8 @@ class VerifyStage(StageSpec):
     """The processor these figures belong to."""
 
     def run(self, context: StageContext) -> dict[str, Any]:
-        from torch import nn
-
         from potstill.data.dataset import Dataset
+        from potstill.exporters.model import export_model
         from potstill.models.tools.saved import load_model
         from potstill.verify.latency import interleaved
         from potstill.verify.memory import peak_memory
@@ -59,25 +57,30 @@ class VerifyStage(StageSpec):
         dataset = Dataset.open(context.inputs["data"])
         model = load_model(context.inputs["student"])
         artifact, outputs = judged(self.exporter, context, dataset, model.preprocess, self.verify.threads)
-        path, one = artifact.path, gather(dataset.splits["test"], np.zeros(1, dtype=np.int64))[0]
-        ready = model.preprocess.outside_numpy(one)
-        candidates: dict[str, Callable[[], object]] = {"student": lambda: artifact(ready)}
-        facts: dict[str, Any] = {"file": path.name, "bytes": path.stat().st_size, "format": self.exporter.kind}
+        path, num_bytes = artifact_of(context.inputs["exported"])
+        samples = timed_samples(dataset, model.preprocess)
+        candidates = {"student": timed(model.preprocess, artifact, samples)}
+        facts: dict[str, Any] = {
+            "file": path.name,
+            "bytes": num_bytes,
+            "format": self.exporter.kind,
+            "timed_rows": len(samples),
+        }
         if quant.read(context.inputs["student"]) is not None:
-            whole = nn.Sequential(model.preprocess.inside, model.module).eval()
             test = dataset.splits["test"]
             example = model.preprocess.outside_numpy(gather(test, np.arange(2, dtype=np.int64) % len(test))[0])
-            before = self.exporter.export(whole, example, folder_for(context.work, "float"))
-            in_float = self.exporter.load(before.path, self.verify.threads)
-            candidates["float"] = lambda: in_float(ready)
+            folder = folder_for(context.work, "float")
+            before = export_model(self.exporter, model.preprocess, model.module, example, folder)
+            candidates["float"] = timed(model.preprocess, self.exporter.load(before.path, self.verify.threads), samples)
             facts["float_bytes"] = before.path.stat().st_size
         if self.verify.teacher_latency:
             candidates["teacher"], facts["teacher_runtime"] = teacher_call(
-                self.teacher, self.exporter, context, dataset, one, self.verify.threads
+                self.teacher, self.exporter, context, dataset, samples, self.verify.threads
             )
         facts["latency"] = interleaved(
-            candidates, blocks=self.verify.blocks, lock=context.options.cache / "locks" / "measure.lock"
-        )
-        facts["memory"] = peak_memory(path, ready, self.verify.threads)
+            candidates, blocks=self.verify.blocks, lock=context.options.cache / "locks" / "measure.lock",
+            per_call=len(samples),
+        )  # fmt: skip
+        facts["memory"] = peak_memory(path, model.preprocess.outside_numpy(samples[0]), self.verify.threads)
         facts[self.task.headline] = float(self.task.correct(outputs, Truth.of(dataset, "test")).mean())
         return facts

@@ -22,16 +22,19 @@ def main() -> None:
     """Measure."""
     import numpy as np
 
-    from potstill.core.onnx_session import OnnxSession
+    from potstill.core.onnx_writer import OnnxWriter, opened
 
     path, threads, shape = Path(sys.argv[1]), int(sys.argv[2]), tuple(json.loads(sys.argv[3]))
     import onnxruntime
 
     onnxruntime.get_available_providers()
     baseline = _peak_bytes()
-    session = OnnxSession(path, threads)
+    session = opened(path, threads)
     for _ in range(3):
-        session(np.zeros(shape, session.input_dtype))
+        if isinstance(session, OnnxWriter):
+            session.longest()
+        else:
+            session(np.zeros(shape, session.input_dtype))
     print(json.dumps({"peak": _peak_bytes(), "baseline": baseline, "torch": "torch" in sys.modules}))
 
 

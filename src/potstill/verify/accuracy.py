@@ -1,4 +1,4 @@
-"""An artifact over a whole split. Shapes: N rows, K classes."""
+"""An artifact over a whole split. Shapes: N rows, X the shape of one input, Y of one output."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def run_split(
     inputs: Callable[[NDArray[np.int64]], NDArray[Any]],
     progress: Progress,
 ) -> NDArray[Any]:
-    """Return [N, K] float32 outputs, batch by batch.
+    """Return [N, *Y] outputs, batch by batch; float32 where they are not whole numbers, as tokens are.
 
     Args:
-        artifact: [B, C, H, W] -> [B, K].
+        artifact: [B, *X] -> [B, *Y].
         num_rows: N.
         inputs: rows [B] -> what the artifact takes.
         progress: where to report.
@@ -33,4 +33,5 @@ def run_split(
             rows = np.arange(start, min(start + _BATCH, num_rows), dtype=np.int64)
             outputs.append(artifact(inputs(rows)))
             shown.advance(len(rows))
-    return np.concatenate(outputs).astype(np.float32, copy=False)
+    found = np.concatenate(outputs)
+    return found if np.issubdtype(found.dtype, np.integer) else found.astype(np.float32, copy=False)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from potstill.core import atomic
 from potstill.core.errors import PotstillError, ShapeError
 from potstill.core.onnx_session import OnnxSession, external_locations
+from potstill.core.onnx_writer import OnnxWriter, opened
 from potstill.core.progress import Progress
 from potstill.core.samples import input_shape
 from potstill.data.augment import make_batch
@@ -21,6 +22,11 @@ from potstill.verify.accuracy import run_split
 from potstill.verify.gain import accuracy_interval, independent
 from potstill.verify.latency import interleaved
 from potstill.verify.memory import peak_memory
+
+if TYPE_CHECKING:
+    from potstill.models.inputs.preprocess import Preprocess
+
+_Arrays: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def verify_model(
@@ -46,14 +52,14 @@ def verify_model(
         )
     if path.suffix != ".onnx":
         raise PotstillError(f"{path}: must be an .onnx file; got {path.suffix or 'a name without a suffix'}.")
-    session = OnnxSession(path, threads)
+    session = opened(path, threads)
     ours = "potstill" in session.metadata
     if ours and scale != 1.0:
         raise PotstillError(
             f"{path}: reads pixels in [0, 1], as its metadata says; got scale={scale:g}. Leave --scale out: it is for "
             "foreign models."
         )
-    prepare = _preparation(path, session, dataset)
+    prepare, judged = _preparation(path, session, dataset)
     factor = np.float32(1.0 if ours else scale)
     test = dataset.splits["test"]
 
@@ -61,7 +67,7 @@ def verify_model(
         ready = prepare(make_batch(test, rows, 0, (), 0, reveal=True).inputs_BX.numpy())
         return ready if dataset.kind == "text" else ready * factor
 
-    outputs = run_split(session, len(test), inputs, Progress("quiet"))
+    outputs = judged(run_split(session, len(test), inputs, Progress("quiet")))
     if dataset.target_shape is None and outputs.shape[1] != len(dataset.classes):
         raise ShapeError(
             f"{path}: must give {len(dataset.classes)} classes, as the data has; it gives {outputs.shape[1]}."
@@ -76,20 +82,36 @@ def verify_model(
         "preprocessing": "inside" if ours else f"pixels times {scale:g}, nothing else",
         "rows": len(test),
         task.headline: {"value": value, "low": low, "high": high, "source": "measured"},
-        **{k: metrics[k] for k in ("macro_f1", "rejection", "mse", "mae") if k in metrics},
+        **{
+            k: metrics[k]
+            for k in ("macro_f1", "rejection", "mse", "mae", "bleu", "bleu_signature", "chrf")
+            if k in metrics
+        },
         "latency_ms": {**latency, "threads": threads, "batch": 1, "source": "measured"},
         "peak_memory_bytes": peak_memory(path, one, threads),
-        "file_bytes": _size(path),
+        "file_bytes": _size(session.files if isinstance(session, OnnxWriter) else [path]),
         **{k: metrics[k] for k in ("per_class", "per_variable") if k in metrics},
     }
 
 
-def _preparation(path: Path, session: OnnxSession, dataset: Dataset) -> Callable[[NDArray[Any]], NDArray[Any]]:
-    """Return what brings a batch to the size that a file takes. Raises ShapeError where nothing does."""
+def _preparation(path: Path, session: OnnxSession | OnnxWriter, dataset: Dataset) -> tuple[_Arrays, _Arrays]:
+    """Return what brings a batch to what a file takes, and what it gives to what the task judges. Raises ShapeError where nothing does."""
     given = input_shape(dataset.kind, dataset.shape)
-    takes = session.input_shape
     if dataset.kind == "text":
-        return _tokenizer(path, dataset)
+        preprocess = _saved_input(path, dataset)
+        if isinstance(session, OnnxWriter) != (preprocess.writing is not None):
+            raise ShapeError(f"{path}: must be what the student.json beside it says; one of the two writes texts, the other does not. Keep "
+                             "the files of a model together.")  # fmt: skip
+        return preprocess.outside_numpy, preprocess.judged
+    if isinstance(session, OnnxWriter):
+        raise ShapeError(
+            f"{path}: must read what the data gives, {dataset.kind}; it reads texts. Give a recipe of texts."
+        )
+    return _sized(path, session, dataset, given), lambda outputs: outputs
+
+
+def _sized(path: Path, session: OnnxSession, dataset: Dataset, given: tuple[int, ...]) -> _Arrays:
+    takes = session.input_shape
     if len(takes) != len(given) + 1 or takes[1] not in (None, given[0]):
         raise ShapeError(
             f"{path}: must take {given[0]} channels first, as the data has; it takes {list(session.input_shape)}."
@@ -103,7 +125,7 @@ def _preparation(path: Path, session: OnnxSession, dataset: Dataset) -> Callable
     return Resize(nn.Identity(), (takes[2] or given[1], takes[3] or given[2])).outside_numpy
 
 
-def _tokenizer(path: Path, dataset: Dataset) -> Callable[[NDArray[Any]], NDArray[Any]]:
+def _saved_input(path: Path, dataset: Dataset) -> Preprocess:
     """Return what makes tokens of texts: that of the `student.json` beside the file. Raises ShapeError where there is none."""
     from pydantic import TypeAdapter
 
@@ -114,12 +136,15 @@ def _tokenizer(path: Path, dataset: Dataset) -> Callable[[NDArray[Any]], NDArray
         raise ShapeError(f"{path}: must have its student.json beside it; there is none. A file of tokens does not say how text "
                          "becomes them.")  # fmt: skip
     spec: ModelSpec = TypeAdapter(registry.union()).validate_python(atomic.read_json(card)["model"])
-    io = io_of(dataset.kind, dataset.shape, (len(dataset.classes),), dataset.rate_hz)
+    io = io_of(dataset.kind, dataset.shape, dataset.target_shape or (len(dataset.classes),), dataset.rate_hz)
     spec.input.must_read(io, str(card))
-    return spec.input.preprocess(io).outside_numpy
+    return spec.input.preprocess(io)
 
 
-def _size(path: Path) -> int:
-    """Return the bytes of a model with the weights that it keeps in files beside it."""
-    beside = {(path.parent / location).resolve() for location in external_locations(path.read_bytes())}
-    return path.stat().st_size + sum(other.stat().st_size for other in beside)
+def _size(paths: Sequence[Path]) -> int:
+    """Return the bytes of a model's files, with the weights that they keep in files beside them."""
+    found = {path.resolve() for path in paths}
+    found |= {
+        (path.parent / location).resolve() for path in paths for location in external_locations(path.read_bytes())
+    }
+    return sum(path.stat().st_size for path in found)

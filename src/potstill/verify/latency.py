@@ -23,6 +23,7 @@ def interleaved(
     blocks: int,
     lock: Path,
     warmup: int = 20,
+    per_call: int = 1,
 ) -> dict[str, Any]:
     """Time callables in alternating blocks, one process on the machine at a time.
 
@@ -31,6 +32,7 @@ def interleaved(
         blocks: how many of each.
         lock: file under which only one process measures.
         warmup: calls of each before anything counts.
+        per_call: samples that a call runs one by one; times are of one, a mean over them.
 
     Returns:
         name -> {"min", "median", "p95"} in milliseconds, "calls", and "ratio": its median over that of the teacher, where there is a
@@ -51,7 +53,7 @@ def interleaved(
                 gc.enable()
     out: dict[str, Any] = {}
     for name, found in times.items():
-        every = np.concatenate(found) * 1e3
+        every = np.concatenate(found) * 1e3 / per_call
         out[name] = {
             "min": float(every.min()), "median": float(np.median(every)), "p95": float(np.percentile(every, 95)),
             "calls": len(every),

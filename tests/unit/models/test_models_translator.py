@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from potstill.core.samples import DataStats
+from potstill.core.writing import Whole, Writing
 from potstill.models import io_of
-from potstill.models._search import Whole, search
+from potstill.models._parts import stepper_of
 from potstill.models.encoder_decoder import EncoderDecoderSpec
 from potstill.models.inputs.pair import PairInput
 from potstill.models.tools.build import new_model
@@ -75,9 +76,10 @@ def test_memory_and_running_anew_write_the_same(new: Any, beam: int) -> None:
     source = new.preprocess.outside(stored(["der Hund", "die Katze läuft", "ein Mann"]))[:, 0]
     mark = new.preprocess.mark
     with torch.no_grad():
-        own = search(new.module.reads(source), mark, 12, beam)
-        anew = search(Whole(new.module, source, 12), mark, 12, beam)
-    assert torch.equal(own, anew)
+        writing = Writing(mark, 12, beam)
+        own = writing.search(stepper_of(new.module, source, 12))
+        anew = writing.search(Whole(lambda ids: new.module(torch.from_numpy(ids)).numpy(), source.numpy(), 12))
+    assert np.array_equal(own, anew)
     ends = [row.index(mark) if mark in row else 11 for row in own.tolist()]
     assert all(all(t == -1 for t in row[end + 1 :]) for row, end in zip(own.tolist(), ends, strict=True))
 
@@ -86,12 +88,12 @@ class Table:
     """Says what its rows say, whatever was written: logits [B, L, K] of each place."""
 
     def __init__(self, logits_BLK: Tensor) -> None:
-        self.logits, self.rows = logits_BLK, len(logits_BLK)
+        self.logits, self.rows = logits_BLK.numpy(), len(logits_BLK)
 
-    def step(self, last_R: Tensor, place: int) -> Tensor:
-        return self.logits[:, place].clone()
+    def step(self, last_R: Any, place: int) -> Any:
+        return self.logits[:, place]
 
-    def take(self, index_R: Tensor) -> None:
+    def take(self, index_R: Any) -> None:
         self.logits, self.rows = self.logits[index_R], len(index_R)
 
 
@@ -102,8 +104,8 @@ def test_a_wide_beam_finds_the_best_text_there_is(penalty: float) -> None:
     barred = logits.clone()
     barred[:, :, 0] = -torch.inf
     log_p = torch.log_softmax(barred, dim=2).numpy()
-    found = search(Table(logits), mark, length, 4, penalty)
-    greedy = search(Table(logits), mark, length, 1, penalty)
+    found = Writing(mark, length, 4, penalty).search(Table(logits))
+    greedy = Writing(mark, length, 1, penalty).search(Table(logits))
     for row in range(6):
 
         def score(text: tuple[int, ...], row: int = row) -> float:

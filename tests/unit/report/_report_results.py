@@ -68,9 +68,10 @@ def results(classes: list[str] | None = None, seeds: int = 2) -> dict[str, Any]:
         "artifacts": [{
             "format": "onnx", "file": "student.onnx", "bytes": 6725, "sha256": "12" * 32,
             "parity": {"max_abs_diff": 9.5e-6, "mean_abs_diff": 1.6e-6, "top1_agreement": 1.0, "batches": [1, 2, 7, 256],
-                       "num_rows": 256, "tolerance": 1e-4},
+                       "num_rows": 256, "tolerance": 1e-4, "agrees": "top-1"},
+            "files": {"student.onnx": {"bytes": 6725, "sha256": "12" * 32}},
             "accuracy": {**_interval(0.9), "source": "measured"}, "accuracy_drop": 0.0,
-            "latency_ms": _latency(0.024), "teacher_latency_ms": {**_latency(0.052), "runtime": "onnx"},
+            "latency_ms": {**_latency(0.024), "rows": 1}, "teacher_latency_ms": {**_latency(0.052), "runtime": "onnx"},
             "latency_ratio": {"value": 0.468, "low": 0.465, "high": 0.47},
             "peak_memory_bytes": {"value": 11071488, "baseline": 48254976, "source": "measured"},
         }],
@@ -176,6 +177,34 @@ def forecast() -> dict[str, Any]:
     return out
 
 
+def translation() -> dict[str, Any]:
+    """Return results of texts: chrF as the headline, sentences beside one another, an artifact of several files."""
+    out = results(["text"])
+    out |= {"task": "translation", "metric": "sentence chrF", "disagreements": [], "sentences": [
+        {"row": 3, "score": 0.25, "source": "Ein Hund <b>", "target": "A dog", "teacher": "A dog", "student": "The the"}]}  # fmt: skip
+    out["data"] |= {"source": "parallel", "shape": [48], "sample": "text", "target_shape": [40]}
+    for who in ("teacher", "student"):
+        kept = {
+            k: v for k, v in out[who].items() if k not in ("macro_f1", "nll", "per_class", "confusion", "calibration")
+        }
+        out[who] = kept | {
+            "bleu": 27.5,
+            "bleu_interval": [26.0, 29.0],
+            "bleu_signature": "nrefs:1|case:mixed",
+            "chrf": 51.0,
+        }
+    for arm in out["arms"]:
+        arm |= {"bleu": 27.5, "chrf": 51.0}
+        del arm["macro_f1"], arm["per_class"]
+    artifact = out["artifacts"][0]
+    artifact["parity"]["agrees"] = "what is written"
+    artifact["files"] = {name: {"bytes": size, "sha256": digit * 64} for name, size, digit in (
+        ("student.onnx", 4000, "1"), ("student.step.onnx", 2000, "2"), ("student.shared.bin", 725, "3"))}  # fmt: skip
+    artifact["latency_ms"]["rows"] = 8
+    out["store"]["kl_error"] = {}
+    return out
+
+
 def forms() -> dict[str, dict[str, Any]]:
     """Return every form by name, each a deep copy."""
     hostile = results(HOSTILE)
@@ -186,7 +215,7 @@ def forms() -> dict[str, dict[str, Any]]:
     hostile["notes"][0]["text"] = HOSTILE[2]
     hostile["teacher"]["gate"]["checks"][0]["detail"] = HOSTILE[0]
     made = {
-        "plain": results(), "chosen": chosen(["student", "control"]), "trained alone": chosen(["control"]), "forecast": forecast(), "hostile": hostile, "bare": bare(), "half known": half_known(), "one seed": results(seeds=1),
+        "plain": results(), "chosen": chosen(["student", "control"]), "trained alone": chosen(["control"]), "forecast": forecast(), "translation": translation(), "hostile": hostile, "bare": bare(), "half known": half_known(), "one seed": results(seeds=1),
         "two classes": results(["no", "yes"]), "twenty classes": results([f"class {i}" for i in range(20)]),
         "forty classes": results([f"kind {i:02d}" for i in range(40)]),
     }  # fmt: skip

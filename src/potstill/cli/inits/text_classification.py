@@ -83,7 +83,7 @@ def recipe(data: Path, shown: str, base: Path, name: str) -> tuple[str, str]:
     Raises:
         PotstillError: it is neither, it is not plain which column is what, or a row cannot be read.
     """
-    files = {"train": data} if data.is_file() else _files(data)
+    files = {"train": data} if data.is_file() else files_of(data)
     section: dict[str, Any] = {"kind": "text", **_columns(files["train"])}
     source = spec_of({**section, **{field: str(path.resolve()) for field, path in files.items()}}, Path()).open()
     said = {field: shown if data.is_file() else f"{shown}/{path.name}" for field, path in files.items()}
@@ -139,7 +139,7 @@ def _looked_at(reader: Any) -> tuple[Any, Any]:
     return np.concatenate(lengths), np.concatenate(labels)
 
 
-def _files(folder: Path) -> dict[str, Path]:
+def files_of(folder: Path) -> dict[str, Path]:
     """Return the fields that name a folder's tables, which say in their names what they are: train.csv, test.csv."""
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in _TABLES)
     found: dict[str, Path] = {}
@@ -165,6 +165,12 @@ def _columns(path: Path) -> dict[str, str]:
     names = [n for n in columns_of(path) if n not in (text, label)]
     found = {} if text == "text" else {"text_column": text}
     found |= {} if label == "label" else {"label_column": label}
+    return found | usual_columns(names)
+
+
+def usual_columns(names: list[str]) -> dict[str, str]:
+    """Return the fields that name the columns of groups and of splits, where there are any."""
+    found: dict[str, str] = {}
     for field, usual in (("group_column", _GROUP), ("split_column", _SPLIT)):
         likely = [n for u in usual for n in names if n.lower() == u]
         found |= {field: likely[0]} if likely else {}

@@ -9,14 +9,17 @@ from pydantic import AfterValidator, Discriminator, Tag
 from potstill.models.inputs._base import InputSpec
 from potstill.models.inputs.audio import AudioInput
 from potstill.models.inputs.image import ImageInput
+from potstill.models.inputs.pair import PairInput
 from potstill.models.inputs.series import SeriesInput
 from potstill.models.inputs.text import TextInput
 
 
 def _kind(value: Any) -> str:
-    """Return the kind that is meant: image where none is stated."""
-    stated = value.get("kind", "image") if isinstance(value, dict) else getattr(value, "kind", "image")
-    return str(stated)
+    """Return the input that is meant: for pictures where no kind is stated, for pairs of texts where the model writes."""
+    stated = (
+        value if isinstance(value, dict) else {n: getattr(value, n) for n in ("kind", "writes") if hasattr(value, n)}
+    )
+    return "pair" if stated.get("writes") is True else str(stated.get("kind", "image"))
 
 
 def _planar(value: Any) -> Any:
@@ -38,8 +41,8 @@ else:
     ]  # fmt: skip
     AnyInput = Annotated[
         Annotated[ImageInput, Tag("image")] | Annotated[SeriesInput, Tag("series")]
-        | Annotated[AudioInput, Tag("audio")] | Annotated[TextInput, Tag("text")],
+        | Annotated[AudioInput, Tag("audio")] | Annotated[TextInput, Tag("text")] | Annotated[PairInput, Tag("pair")],
         Discriminator(_kind),
     ]  # fmt: skip
 
-__all__ = ["AnyInput", "AudioInput", "ImageInput", "InputSpec", "PlanarInput", "SeriesInput", "TextInput"]
+__all__ = ["AnyInput", "AudioInput", "ImageInput", "InputSpec", "PairInput", "PlanarInput", "SeriesInput", "TextInput"]

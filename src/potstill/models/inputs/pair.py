@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ class PairInput(TextInput):
     """How a text is brought to a model that writes another, and how it writes. One byte-level BPE is trained on both sides of
     the training split. The model reads ids [2, max_tokens]: the text, and what was written so far after a mark."""
 
+    writes: Literal[True] = True
+    """Tells this input from that of a model that only reads a text: a module of your own says it."""
     vocabulary_size: int = Field(default=4000, ge=257)
     """Tokens of both languages together, padding included; the tokenizer may find fewer. A mark for start and end is added."""
     max_tokens: int = Field(default=40, ge=2)

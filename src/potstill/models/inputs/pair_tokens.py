@@ -10,8 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from potstill.models._search import search, stepper_of
-from potstill.models.inputs.tokens import Tokens, texts_of
+from potstill.core.writing import Writing
+from potstill.models._parts import stepper_of
+from potstill.models.inputs._ids import strings_of, texts_of
+from potstill.models.inputs.tokens import Tokens
 
 if TYPE_CHECKING:
     from potstill.models.inputs.pair import PairInput
@@ -32,6 +34,7 @@ class PairTokens(Tokens):
         self.spec, self.num_bytes = spec, 2 * num_bytes
         self.mark = spec.vocabulary_size
         """Before the first token of a target, and after its last."""
+        self.writing: Writing = Writing(self.mark, self.max_tokens, spec.beam, spec.length_penalty)
 
     def outside(self, inputs_BX: Tensor) -> Tensor:
         """[B, W] uint8 -> [B, 2, L] int32, nothing written yet; ids as they are."""
@@ -57,10 +60,14 @@ class PairTokens(Tokens):
             tokens_BL: [B, L] int64 as `targets` gives them.
         """
         source = super().outside(inputs_BW.cpu())
-        written = torch.zeros_like(source)
+        return self.told(torch.stack([source, source], dim=1), tokens_BL)
+
+    def told(self, ids_B2L: Tensor, tokens_BL: Tensor) -> Tensor:
+        """Return these sources' ids with these tokens, after the mark, in place of what was written."""
+        written = torch.zeros_like(ids_B2L[:, 0])
         written[:, 0] = self.mark
         written[:, 1:] = tokens_BL[:, :-1].clamp(min=0)
-        return torch.stack([source, written], dim=1)
+        return torch.stack([ids_B2L[:, 0], written], dim=1)
 
     @torch.inference_mode()
     def tokens(self, module: nn.Module, inputs_BX: Tensor) -> Tensor:
@@ -69,17 +76,19 @@ class PairTokens(Tokens):
         source = self.outside(inputs_BX)[:, 0]
         longest = max(1, int((source > 0).sum(dim=1).max()))
         stepper = stepper_of(module, source[:, :longest].to(device), self.max_tokens)
-        return search(stepper, self.mark, self.max_tokens, self.spec.beam, self.spec.length_penalty).cpu()
+        return torch.from_numpy(self.writing.search(stepper))
 
     def texts(self, tokens_BL: Tensor) -> NDArray[np.uint8]:
         """Return [B, W] uint8, tokens as UTF-8, zero after the end; cut before a character that would pass the width."""
         out = np.zeros((len(tokens_BL), self.num_bytes), np.uint8)
-        kept = [[t for t in row if 0 < t < self.mark] for row in tokens_BL.tolist()]
-        for row, text in zip(out, self.tokenizer.decode_batch(kept), strict=True):
-            data = text.strip().replace("\0", "").encode("utf-8")[: self.num_bytes].decode("utf-8", "ignore").encode()
+        for row, text in zip(out, strings_of(self.tokenizer, tokens_BL.numpy(), self.mark), strict=True):
+            data = text.encode("utf-8")[: self.num_bytes].decode("utf-8", "ignore").encode()
             row[: len(data)] = np.frombuffer(data, np.uint8)
         return out
 
     def answers(self, module: nn.Module, inputs_BX: Tensor) -> NDArray[Any]:
         """Return [B, W] uint8, what the model writes for these sources."""
         return self.texts(self.tokens(module, inputs_BX))
+
+    def judged(self, outputs_BX: NDArray[Any]) -> NDArray[Any]:
+        return self.texts(torch.from_numpy(outputs_BX))

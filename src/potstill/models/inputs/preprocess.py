@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the field's own name
 
+from potstill.core.writing import Writing
+
 
 class Preprocess(nn.Module):
     """What the host does (`outside`), then what is exported with the model (`inside`).
@@ -17,6 +19,9 @@ class Preprocess(nn.Module):
     Args:
         inside: [B, *X] after `outside` -> [B, *X'] as the model reads it.
     """
+
+    writing: Writing | None = None
+    """How a model that writes texts does so; None for all others."""
 
     def __init__(self, inside: nn.Module) -> None:
         super().__init__()
@@ -37,6 +42,10 @@ class Preprocess(nn.Module):
         text that it writes, [B, W] uint8. A pure function of the batch; the module is in eval mode."""
         out: NDArray[Any] = module(self(inputs_BX)).float().cpu().numpy()
         return out
+
+    def judged(self, outputs_BX: NDArray[Any]) -> NDArray[Any]:
+        """Return what the task judges, of what an exported model gave for `outside`."""
+        return outputs_BX
 
     def forward(self, inputs_BX: Tensor) -> Tensor:
         """Return what the model reads, of a batch as the data gives it."""

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from potstill.core.errors import PotstillError
 from potstill.core.extras import require
+from potstill.models.inputs._ids import texts_of
 from potstill.models.inputs.preprocess import Preprocess
-from potstill.models.inputs.tokens import texts_of
 
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1",

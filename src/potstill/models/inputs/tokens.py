@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from potstill.models.inputs._ids import ids_of, texts_of
 from potstill.models.inputs.preprocess import Preprocess
 
 
@@ -27,16 +26,4 @@ class Tokens(Preprocess):
 
     def outside(self, inputs_BX: Tensor) -> Tensor:
         """[B, L] uint8, UTF-8 and zero where it has ended -> [B, T] int32 ids, 0 where the text has ended."""
-        out = np.zeros((len(inputs_BX), self.max_tokens), np.int32)
-        for row, encoding in zip(out, self.tokenizer.encode_batch(texts_of(inputs_BX.numpy())), strict=True):
-            ids = encoding.ids[: self.max_tokens]
-            row[: len(ids)] = ids
-        return torch.from_numpy(out)
-
-
-def texts_of(bytes_BL: NDArray[np.uint8]) -> list[str]:
-    """Return the text of each row; a byte that is no UTF-8 becomes U+FFFD."""
-    raw, length = np.ascontiguousarray(bytes_BL).tobytes(), bytes_BL.shape[1]
-    return [
-        raw[start : start + length].rstrip(b"\0").decode("utf-8", "replace") for start in range(0, len(raw), length)
-    ]
+        return torch.from_numpy(ids_of(self.tokenizer, texts_of(inputs_BX.numpy()), self.max_tokens))
