@@ -175,7 +175,7 @@ class Fake(Walk):
 
     def _read(self, node: str) -> Tensor:
         if node in self.traced.constants:
-            return self.traced.constants[node]
+            return self.traced.constants[node].to(self.passes.device)
         found: Tensor = attribute(self.model, self.traced.tensors[node])
         return found
 

@@ -20,7 +20,7 @@ def rows(results: dict[str, Any]) -> list[dict[str, str]]:
         return []
     weights = found["weight_bytes"]
     out = [
-        _row("in float32", "before", found["accuracy_float"], human_bytes(weights["float32"])),
+        _row("in float32", "the same weights, not rounded", found["accuracy_float"], human_bytes(weights["float32"])),
         _row(found["scheme"], "as it rounds, computed in float", found["accuracy"], human_bytes(weights["kept"])),
     ]
     for artifact in results.get("artifacts") or []:
@@ -96,7 +96,7 @@ def _speed(artifact: dict[str, Any], beside: dict[str, Any]) -> str:
         word = (
             "faster"
             if ratio["high"] < 1
-            else "slower: this processor or a model this small gains nothing from integers"
+            else "slower, as this processor, or a model this small, gains nothing from integers"
         )
     return (
         f"{artifact['file']} takes {ratio['value']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}] of the time of the same student in "

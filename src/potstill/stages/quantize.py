@@ -10,6 +10,7 @@ from pydantic import Field
 
 from potstill.compress.quant_specs import CalibrationSpec, SensitivitySpec
 from potstill.core import rng
+from potstill.core.artifact import manifest
 from potstill.core.errors import PotstillError
 from potstill.core.outputs import TaskOutput
 from potstill.labels.spec import LabelsSpec
@@ -84,6 +85,8 @@ class QuantizeStage(StudentStage):
         facts = self.leave(context, dataset, new, facts)
         if World().rank == 0:
             spec.write(context.work)
+        before = manifest(context.inputs["student"])["facts"]
+        facts |= {name: before[name] for name in ("untrained",) if name in before}  # a last choice asks for it
         layers = [] if found is None else found["layers"]
         return {
             **facts,
@@ -223,6 +226,8 @@ class QuantizeStep(StepSpec):
         if self.training is not None and not self.objectives:
             out.append((("training",), "is that of a quantisation that trains, and there are no objectives. State objectives, such "
                         "as [{kind: soft-label}], or leave training out"))  # fmt: skip
+        if self.training is not None and self.training.precision != "float32":
+            out.append((("training", "precision"), "must be float32: codes are finer than bfloat16 can tell"))
         if self.guide == "student" and not reads_teacher(self.objectives):
             out.append((("guide",), "says whose soft labels are read, and no objective reads any. Leave it out"))
         if self.float_layers and self.scheme == "float16":

@@ -108,6 +108,18 @@ def test_parity_of_codes_can_fail(int8: tuple[Quantised, np.ndarray, Any]) -> No
         compare_rounded(made.module, Shifted(), artifact, x, step)
 
 
+def test_a_layer_in_float_stays_float_in_the_file(tmp_path: Path) -> None:
+    module, x = shortcut()
+    made = quantise(module, x, INT8, CalibrationSpec(), ("second",))
+    artifact = exported(made, x.numpy(), tmp_path)
+    _, weights = numbers(artifact.path)
+    assert set(weights) == {"first.weight", "head.weight"}
+    held = {tuple(t.dims): t.data_type for t in onnx.load(str(artifact.path)).graph.initializer}
+    assert held[4, 4, 3, 3] == onnx.TensorProto.FLOAT
+    step = made.spec.values["head/linear"].scale
+    assert compare_rounded(made.module, made.fake, artifact, x.numpy(), step).codes_equal == 1.0
+
+
 def test_four_bits_are_two_codes_a_byte(tmp_path: Path) -> None:
     made, x = made_of("int4_conv")
     artifact = exported(made, x, tmp_path)

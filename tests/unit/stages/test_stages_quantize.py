@@ -63,6 +63,7 @@ BAD = [
     ({"kind": "quantize", "calibration": {"method": "max"}}, "method", "min-max"),
     ({"kind": "quantize", "calibration": {"percentile": 40}}, "percentile", "greater than 50"),
     ({"kind": "quantize", "training": {"epochs": 1}}, "training", "no objectives"),
+    ({"kind": "quantize", "objectives": SOFT, "training": {"precision": "bfloat16"}}, "precision", "must be float32"),
     ({"kind": "quantize", "guide": "student"}, "guide", "no objective reads any"),
     ({"kind": "quantize", "scheme": "float16", "objectives": SOFT}, "objectives", "int8_static_per_channel or int4_conv"),
     ({"kind": "quantize", "scheme": "float16", "sensitivity": {"max_drop": 1}}, "sensitivity", "float16"),
