@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from potstill.compress._layers import ROOTS, cut, refusal, width, zero
+from potstill.compress._layers import ROOTS, cut, refusal, tensors, width, zero
 from potstill.compress._select import Scores, conflicts, gone, left, merged, scores, step_of
 from potstill.compress._settings import PruneSettings
-from potstill.compress._trace import Bundle, trace
+from potstill.compress._trace import Bundle, Member, trace
 from potstill.core.errors import BudgetError, PotstillError, nearest
+from potstill.models._blocks import PadShortcut
 from potstill.models.tools.profile import macs_of
 
 TOLERANCE = 1e-4
@@ -116,6 +117,9 @@ class Planner:
         self.module, self.example, self.settings, self.where = module, example, settings, where
         self.first, self.seed = first, seed
         self._check_names()
+        self.owners: dict[int, list[str]] = {}
+        for name, weight in module.named_parameters(remove_duplicate=False):
+            self.owners.setdefault(id(weight), []).append(name)
         traced = trace(module, lambda m: m(*example), where)
         self.bundles, self.whole = traced.bundles, traced.whole
         self._check_protected()
@@ -183,6 +187,7 @@ class Planner:
     def _why(self, bundle: Bundle) -> str:
         parts = [(m, self.module.get_submodule(m.path)) for m in bundle.members if not m.side.startswith("dim")]
         refused = next((f"{why} ({m.path})" for m, p in parts if (why := refusal(p, m.side))), "")
+        refused = refused or next((why for m, p in parts if (why := self._shared(m, p))), "")
         if refused:
             return refused
         beyond = next((m.path for m, p in parts if m.places.max() >= width(p, m.side) > 1), None)
@@ -196,6 +201,17 @@ class Planner:
         step = step_of(bundle, self.settings.round_to)
         if bundle.units <= step:
             return f"no wider than round_to={self.settings.round_to}"
+        return ""
+
+    def _shared(self, member: Member, part: nn.Module) -> str:
+        """Return why a layer whose weights are another's too is not cut: the two would part."""
+        if isinstance(part, PadShortcut):
+            return ""
+        for name, _, _ in tensors(part, member.side):
+            weight = getattr(part, name)
+            others = [n for n in self.owners.get(id(weight), []) if n != f"{member.path}.{name}"]
+            if others:
+                return f"its weights are those of {others[0]!r} too ({member.path}.{name})"
         return ""
 
     def _trial(self, bundles: Sequence[Bundle]) -> str:

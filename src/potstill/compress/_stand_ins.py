@@ -107,13 +107,14 @@ class _Pad(StandIn):
     def __init__(self, part: PadShortcut) -> None:
         super().__init__()
         self.stride = part.stride
-        self.ends = nn.ModuleDict({n: nn.LazyConv2d(num, 1) for n in _ENDS if (num := getattr(part, n))})
+        self.ends = nn.ModuleDict({n: nn.Conv2d(1, num, 1) for n in _ENDS if (num := getattr(part, n))})
         self.means = {(f"ends.{name}", "out"): (Meant("", name),) for name in self.ends}
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C', H', W']."""
         small = x[:, :, :: self.stride, :: self.stride]
-        ends = {name: layer(small.detach()) for name, layer in self.ends.items()}
+        ground = small.detach().mean(dim=1, keepdim=True)
+        ends = {name: layer(ground) for name, layer in self.ends.items()}
         return torch.cat([x for x in (ends.get("before"), small, ends.get("after")) if x is not None], dim=1)
 
 

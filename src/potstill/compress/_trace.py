@@ -85,7 +85,7 @@ def trace(module: nn.Module, forward: Forward, where: str) -> Traced:
     twin = copy.deepcopy(module).cpu().eval().requires_grad_(True)
     stood = _stand_in_all(twin)
     with torch.enable_grad():
-        _run(twin, forward, where)  # also gives lazy layers of stand-ins their shapes
+        _run(twin, forward, where)
         graph = _graph(twin, forward, where)
     reader = _Reader(twin, stood, graph)
     bundles = list(reader.bundles())

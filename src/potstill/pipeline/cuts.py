@@ -12,6 +12,7 @@ from potstill.pipeline.graph import Graph, data_shape
 from potstill.pipeline.shape import DataShape
 from potstill.recipe.model import Recipe
 from potstill.stages.prune import PruneStep
+from potstill.taps import Place
 
 _ROWS = 4
 """Of the example on which cuts are tried."""
@@ -24,6 +25,12 @@ class PlannedCut:
     step: int
     plan: dict[str, Any]
     """As PruningPlan.as_dict gives it."""
+    places: list[Place]
+    """What of the student can be tapped from then on."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values, without the places."""
+        return {"step": self.step, "plan": self.plan}
 
     def text(self) -> str:
         """Return one line for the terminal."""
@@ -61,6 +68,7 @@ def _try(recipe: Recipe, shape: DataShape) -> list[PlannedCut]:
 
     from potstill.compress.prune import plan_pruning, prune
     from potstill.models.tools.build import new_model
+    from potstill.taps.places import ROWS, list_places
 
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(rng.seed_of(recipe.seed, "init"))
@@ -75,7 +83,7 @@ def _try(recipe: Recipe, shape: DataShape) -> list[PlannedCut]:
         settings = step.model_copy(update={"importance": "l2"}) if step.importance == "taylor" else step
         plan = plan_pruning(new.module, example, settings, first=first, seed=recipe.seed, where=f"steps[{i}]")
         prune(new.module, plan, example, f"steps[{i}]")
-        out.append(PlannedCut(i, plan.as_dict()))
+        out.append(PlannedCut(i, plan.as_dict(), list_places(new.module, example[0][:ROWS], "student")))
     return out
 
 

@@ -64,7 +64,7 @@ class Plan:
         """Return JSON values."""
         return {"stages": [asdict(line) for line in self.lines], "models": self.models, "taps": self.taps,
                 "features": [asdict(cost) for cost in self.features],
-                "cuts": [asdict(cut) for cut in self.cuts]}  # fmt: skip
+                "cuts": [cut.as_dict() for cut in self.cuts]}  # fmt: skip
 
     def summary(self) -> str:
         """Return one sentence."""
@@ -98,8 +98,8 @@ def make_plan(recipe: Recipe) -> Plan:
     lines = [_line(name, nodes, cache, before, cost) for name, nodes in groups.items()]
     if graph.waits:
         lines.append(Line("features", "run", "its places are known once the data is prepared", None, None))
-    taps = check_objectives(graph, cache)
     cuts = check_cuts(graph, cache)
+    taps = check_objectives(graph, cache, cuts)
     return Plan(lines, models, taps, _features(graph, shape, taps, cache), recipe.features.mode, cuts)
 
 

@@ -74,8 +74,7 @@ def run(
     found = finished(graph, cache, out)
     if found is not None:
         return Run(out, found, False, time.monotonic() - started)
-    check_objectives(graph, cache)
-    check_cuts(graph, cache)
+    check_objectives(graph, cache, check_cuts(graph, cache))
     cores = os.cpu_count() or 1 if options.threads == 0 else options.threads
     outcomes = run_all(graph, cache, options, progress, cores)
     if RANK != 0:

@@ -3,6 +3,7 @@ anything is trained."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from potstill.core.errors import PotstillError, RecipeError
 from potstill.core.progress import Progress
 from potstill.objectives import ObjectiveSpec
 from potstill.pipeline.cache import ArtifactCache, default_root
+from potstill.pipeline.cuts import PlannedCut
 from potstill.pipeline.execute import Executor
 from potstill.pipeline.graph import Graph, build, data_shape
 from potstill.pipeline.places import dry_run
@@ -54,9 +56,16 @@ def tap_report(recipe: Recipe, progress: Progress) -> TapReport:
     return _report(recipe, shape)
 
 
-def check_objectives(graph: Graph, cache: ArtifactCache) -> dict[str, list[dict[str, Any]]]:
+def check_objectives(
+    graph: Graph, cache: ArtifactCache, cuts: Sequence[PlannedCut] = ()
+) -> dict[str, list[dict[str, Any]]]:
     """Look at what objectives ask of the data and the models; return the pairs of each objective on features, by its path
     in the recipe. Empty where nothing is left to train, or the data's shape is not known yet: the training looks again.
+
+    Args:
+        graph: with keys.
+        cache: says what is finished.
+        cuts: as `check_cuts` gives them: after these, the student's places are others.
 
     Raises:
         RecipeError: objectives that cannot teach so many classes, pairs that are not possible, or a choice without
@@ -75,7 +84,7 @@ def check_objectives(graph: Graph, cache: ArtifactCache) -> dict[str, list[dict[
     faults += _classes_refused(graph.recipe, shape.io.num_classes) + _nothing_to_choose_by(graph.recipe, shape)
     terms = {}
     if taps:
-        found = _report(graph.recipe, shape)
+        found = _report(graph.recipe, shape, cuts)
         faults, terms = faults + found.faults, found.terms
     if faults:
         raise RecipeError(faults)
@@ -117,15 +126,16 @@ def _reads(objective: ObjectiveSpec) -> bool:
     return objective.needs().taps is not None
 
 
-def _report(recipe: Recipe, shape: DataShape) -> TapReport:
+def _report(recipe: Recipe, shape: DataShape, cuts: Sequence[PlannedCut] = ()) -> TapReport:
     from potstill.taps.pairing import auto_pairs
 
     found = dry_run(recipe, shape)
     student = found["student"][1]
     teacher = found["teacher"][1] if "teacher" in found else None
     report = TapReport(student, teacher, [] if teacher is None else auto_pairs(student, teacher))
-    theirs = teacher
+    theirs, left = teacher, {cut.step: cut.places for cut in cuts}
     for i, step in enumerate(recipe.steps):
+        student = left.get(i, student)
         taught = step.teaches()
         reading = [(j, o) for j, o in enumerate(step.terms()) if _reads(o)] if theirs is not None else []
         ours = (

@@ -255,6 +255,16 @@ def test_statistics_of_batchnorm_are_the_plain_mean_over_batches() -> None:
     assert bool(smaller[1].running_mean.any())  # type: ignore[index, union-attr]
 
 
+def test_layers_that_share_weights_stay_whole() -> None:
+    module = nn.Sequential(
+        nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, 3)
+    )
+    module[2].weight = module[0].weight
+    plan = ps.plan_pruning(module, rows(16), ratio=0.5)
+    assert plan.whole["0"] == "its weights are those of '2.weight' too (0.weight)" and "0.weight" in plan.whole["2"]
+    assert [e.after for e in plan.layers] == [16, 16, 8, 3]
+
+
 def test_a_layer_left_whole_by_groups_is_told() -> None:
     module = nn.Sequential(
         nn.Conv2d(1, 16, 3), nn.Conv2d(16, 16, 3, groups=4), nn.Conv2d(16, 16, 1), nn.Flatten(), nn.Linear(256, 3)

@@ -1,0 +1,117 @@
+"""What prune steps are in a graph, and what is tried before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from potstill.core import extras
+from potstill.core.errors import BudgetError, MissingExtraError, PotstillError, RecipeError
+from potstill.core.hashing import StatCache
+from potstill.pipeline import cuts
+from potstill.pipeline.cache import ArtifactCache
+from potstill.pipeline.graph import build
+from potstill.pipeline.plan import make_plan
+from potstill.recipe.load import from_text
+from potstill.recipe.model import Recipe
+
+HEAD = """\
+name: prune
+data: {kind: digits, limit: 600, labelled: 120}
+teacher: {kind: train, model: {kind: resnet, depth: 8, width: 8}}
+student: {kind: resnet, depth: 8, width: 8}
+seeds: 2
+"""
+CUT = "{kind: prune, start: teacher, budget: {params: 0.6}, round_to: 2, importance: taylor}"
+AGAIN = "{kind: prune, budget: {params: 0.3}, round_to: 2}"
+SOFT = "{kind: distill, objectives: [{kind: soft-label}], training: {epochs: 4}}"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ArtifactCache:
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return ArtifactCache(tmp_path / "cache")
+
+
+def recipe(*steps: str, head: str = HEAD) -> Recipe:
+    return from_text(head + "steps:\n" + "".join(f"  - {s}\n" for s in steps), "recipe.yaml", Path())
+
+
+def test_every_arm_cuts_its_own_student_and_labels_are_written_once() -> None:
+    found = {n.name: n for n in build(recipe(CUT, SOFT, AGAIN, SOFT), StatCache()).nodes.values()}
+    for arm in ("student", "hard-label"):
+        for seed in (0, 1):
+            at = f"steps/{arm}/seed{seed}"
+            assert found[f"{at}/1-prune"].inputs == {"data": "prepare", "teacher": "teach"}
+            assert found[f"{at}/2-distill"].inputs["student"] == f"{at}/1-prune"
+            assert found[f"{at}/3-prune"].inputs == {"data": "prepare", "student": f"{at}/2-distill"}
+            assert found[f"evaluate/{arm}/seed{seed}"].inputs["student"] == f"{at}/4-distill"
+    assert [n for n in found if n.startswith("label")] == ["label"]
+    sources = found["steps/student/seed0/1-prune"].parts
+    assert "potstill.compress._trace" in sources["sources"] and "torch_pruning" in sources["versions"]
+    assert not any(name.startswith("potstill.compress.") for name in found["label"].parts["sources"])
+
+
+def test_the_plan_says_what_each_step_would_leave(cache: ArtifactCache) -> None:
+    plan = make_plan(recipe(CUT, SOFT, AGAIN, SOFT))
+    assert [c.step for c in plan.cuts] == [0, 2]
+    for found, share in zip(plan.cuts, (0.6, 0.3), strict=True):
+        assert found.plan["after"]["params"] <= share * found.plan["first"]["params"]
+        assert found.text().startswith(f"steps[{found.step}] prune: about {found.plan['after']['params']:,} of ")
+        assert "whole stay linear (its channels are the model's output)." in found.text()
+    assert plan.cuts[1].plan["before"] == plan.cuts[0].plan["after"]
+    assert plan.as_dict()["cuts"][0]["step"] == 0
+    assert [line.seconds for line in plan.lines if line.stage.startswith("steps/student/1-prune")] == [5.0]
+    assert make_plan(recipe(SOFT)).cuts == []
+
+
+def test_features_are_joined_as_the_cut_leaves_them() -> None:
+    hint = "{kind: distill, objectives: [{kind: feature-l2}], training: {epochs: 4}}"
+    per_layer = "{kind: prune, start: teacher, ratio: 0.5, round_to: 2, scope: per-layer}"
+    before, after = (make_plan(recipe(*steps)).taps for steps in ((hint,), (per_layer, hint)))
+    assert [p["joined_by"] for p in before["steps[0].objectives[0]"]] == ["", "", ""]
+    assert "of 4 to 8 channels" in after["steps[1].objectives[0]"][0]["joined_by"]
+
+
+def test_what_cannot_be_reached_is_known_before_anything_is_trained() -> None:
+    with pytest.raises(BudgetError, match=r"steps\[0\].budget.params: must be at least"):
+        make_plan(recipe(CUT.replace("0.6", "0.001"), SOFT))
+    with pytest.raises(BudgetError, match=r"steps\[2\].budget.params: must be less than what there is"):
+        make_plan(recipe(CUT.replace("{params: 0.6}", "{macs: 0.2}"), SOFT, AGAIN.replace("0.3", "0.9")))
+    with pytest.raises(
+        PotstillError, match=r"steps\[0\].protect: must name modules of the model; got 'layr1'. Nearest: 'layer1'"
+    ):
+        make_plan(recipe(CUT.replace("round_to: 2", "protect: [layr1]"), SOFT))
+    with pytest.raises(
+        RecipeError, match=r"recipe.yaml:\d+:\d+ steps\[0\].budget: must name one of params, macs and bytes"
+    ):
+        recipe(CUT.replace("{params: 0.6}", "{params: 0.6, macs: 0.5}"), SOFT)
+    with pytest.raises(RecipeError, match=r"steps\[2\].budget.params: must be less than 0.6"):
+        recipe(CUT, SOFT, AGAIN.replace("0.3", "0.7"), SOFT)
+
+
+def test_without_the_extra_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported = extras.importlib.import_module
+
+    def missing(name: str) -> object:
+        if name == "torch_pruning":
+            raise ImportError("No module named 'torch_pruning'")
+        return imported(name)
+
+    monkeypatch.setattr(extras.importlib, "import_module", missing)
+    with pytest.raises(MissingExtraError, match=r"pip install 'potstill\[prune\]'"):
+        make_plan(recipe(CUT, SOFT))
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("float32", (3, 8, 8)), ("uint8", (40,))])
+def test_the_example_is_of_the_datas_form(kind: str, shape: tuple[int, ...]) -> None:
+    from potstill.core.samples import DataStats
+    from potstill.models import ModelIO
+    from potstill.pipeline.shape import DataShape
+
+    io = ModelIO((10,), shape, "image" if kind == "float32" else "text", None, kind)  # type: ignore[arg-type]
+    found = cuts._example(DataShape(io, 1, 1, None, None, DataStats((), ())))
+    assert tuple(found.shape) == (4, *shape) and str(found.dtype) == f"torch.{kind}"
+    assert len(found.unique()) > 5
