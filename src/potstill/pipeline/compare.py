@@ -13,7 +13,9 @@ from potstill.core.fingerprint import environment
 from potstill.core.hashing import StatCache, digest_json
 from potstill.core.progress import Progress
 from potstill.pipeline.arms import Arm, CompareSpec, arms_of
+from potstill.pipeline.bits import check_bits
 from potstill.pipeline.cache import ArtifactCache
+from potstill.pipeline.cuts import check_cuts
 from potstill.pipeline.execute import Executor
 from potstill.pipeline.graph import STUDENT, Graph, Node, build, compute_keys
 from potstill.pipeline.schedule import run_all
@@ -98,7 +100,9 @@ def comparison(
     Executor(first, cache, options, progress).run(prepare)
     found = joined(recipe, spec, cache)
     for arm in found.arms:
-        check_objectives(build(arm.recipe, cache.digests, cache), cache)
+        graph = build(arm.recipe, cache.digests, cache)
+        check_objectives(graph, cache, check_cuts(graph, cache))
+        check_bits(graph, cache)
     return found
 
 

@@ -14,6 +14,7 @@ from potstill.core.hashing import digest_json
 from potstill.core.samples import FORMS
 from potstill.core.units import human_bytes, human_seconds
 from potstill.models import ModelSpec
+from potstill.pipeline.bits import check_bits
 from potstill.pipeline.cache import ArtifactCache, default_root
 from potstill.pipeline.cuts import PlannedCut, check_cuts
 from potstill.pipeline.graph import Graph, Node, build, data_shape
@@ -100,6 +101,7 @@ def make_plan(recipe: Recipe) -> Plan:
         lines.append(Line("features", "run", "its places are known once the data is prepared", None, None))
     cuts = check_cuts(graph, cache)
     taps = check_objectives(graph, cache, cuts)
+    check_bits(graph, cache)
     return Plan(lines, models, taps, _features(graph, shape, taps, cache), recipe.features.mode, cuts)
 
 

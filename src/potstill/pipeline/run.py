@@ -12,6 +12,7 @@ from typing import Any
 from potstill.core import atomic
 from potstill.core.errors import PotstillError
 from potstill.core.progress import Progress
+from potstill.pipeline.bits import check_bits
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.cuts import check_cuts
 from potstill.pipeline.execute import RANK, Executor, Outcome
@@ -75,6 +76,7 @@ def run(
     if found is not None:
         return Run(out, found, False, time.monotonic() - started)
     check_objectives(graph, cache, check_cuts(graph, cache))
+    check_bits(graph, cache)
     cores = os.cpu_count() or 1 if options.threads == 0 else options.threads
     outcomes = run_all(graph, cache, options, progress, cores)
     if RANK != 0:

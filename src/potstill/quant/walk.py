@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 from torch.nn import functional as F  # noqa: N812 - the field's own name
 
-from potstill.quant.graph import Traced, function, is_float, plain
+from potstill.quant.graph import Traced, function, plain
 from potstill.quant.plan import PASSES, Layer, Plan
 
 
@@ -122,8 +122,3 @@ def _last_readers(traced: Traced) -> dict[str, list[str]]:
         if value not in held:
             out.setdefault(reader, []).append(value)
     return out
-
-
-def computed_floats(traced: Traced) -> list[str]:
-    """Return the nodes that give float32 tensors."""
-    return [n.name for n in traced.nodes if is_float(n)]

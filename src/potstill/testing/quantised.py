@@ -82,6 +82,11 @@ def check_quantised(spec: ModelSpec, scheme: Scheme, exporter: ExporterSpec) -> 
     if scheme != "int4_conv":  # four bits may cost anything
         far = float((ours - whole).abs().mean()) / max(float(whole.std()), 1e-6)
         claims.that(far < 0.2, "must answer near its float answers", mean_difference_in_standard_deviations=far)
+    if scheme in STATIC:
+        made.fake.train()(x).square().mean().backward()
+        idle = [n for n, p in new.module.named_parameters() if p.grad is None or not bool(torch.isfinite(p.grad).all())]
+        claims.that(not idle, "every parameter must learn while it rounds", without_gradient=idle[:5])
+        made.fake.eval()
     size = weight_bytes(new.module, made.spec)
     share = {"float16": 0.5}.get(scheme, 0.25)
     claims.that(size["kept"] <= size["float32"] * (share + 0.1), "must keep its weights in few bits", **size)

@@ -10,6 +10,8 @@ import yaml
 
 from potstill.core.errors import RecipeError
 from potstill.core.hashing import StatCache
+from potstill.pipeline.bits import check_bits
+from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.graph import build
 from potstill.recipe.load import from_text
 
@@ -87,6 +89,15 @@ def test_it_is_the_last_step_and_not_the_first() -> None:
     text = yaml.safe_dump({**BASE, "steps": [{"kind": "quantize"}]}, sort_keys=False)
     with pytest.raises(RecipeError, match="needs a trained student"):
         from_text(text, "r.yaml", Path())
+
+
+def test_a_layer_that_is_not_there_stops_the_run_before_any_training(tmp_path: Path) -> None:
+    recipe = recipe_of({"kind": "quantize", "float_layers": ["3.0.x"]})
+    cache = ArtifactCache(tmp_path)
+    with pytest.raises(RecipeError, match=r"steps\[1\] quantize\.float_layers.*'3\.0\.x'.*Nearest: '3\.0'"):
+        check_bits(build(recipe, cache.digests, cache), cache)
+    check_bits(build(recipe_of({"kind": "quantize", "float_layers": ["3.0"]}), cache.digests, cache), cache)
+    assert not list(tmp_path.glob("artifacts/*")), "nothing was made"
 
 
 def test_a_writer_keeps_its_values_in_float() -> None:
