@@ -58,7 +58,6 @@ def recipe_of(model: str, arm: str, seed: int, smoke: bool = False, teacher: Pat
     cut = {"factory": "_prune_peer:cut_alone", "arguments": {"depth": depth, "weights": str(teacher), "params": PARAMS, "round_to": ROUND_TO}}  # fmt: skip
     prune = {
         "kind": "prune",
-        "start": "teacher",
         "budget": {"params": PARAMS},
         "importance": "taylor",
         "round_to": ROUND_TO,
@@ -76,7 +75,7 @@ def recipe_of(model: str, arm: str, seed: int, smoke: bool = False, teacher: Pat
         "teacher": {"kind": "train", "model": {**whole, "weights": weights}, "training": {**TRAINING, "epochs": TUNED}},
         "labels": {"views": 4, "codec": {"kind": "float16"}},
         "student": {"kind": "torch", "input": INPUT, **cut} if arm == "torch-pruning" else whole,
-        "steps": [alone] if arm == "torch-pruning" else [prune, distill],
+        "steps": [alone] if arm == "torch-pruning" else [{"kind": "inherit"}, prune, distill],
         "controls": ["hard-label"] if arm == "plain" else [],
     }  # fmt: skip
     if smoke:

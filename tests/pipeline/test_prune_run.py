@@ -25,12 +25,12 @@ def small(folder: Path, **changes: Any) -> Path:
     for section in ("teacher", "student"):
         (recipe[section].get("model") or recipe[section])["width"] = 8
     recipe["teacher"]["training"]["epochs"] = 4
-    prune, distill = recipe["steps"][:2]
+    inherit, prune, distill = recipe["steps"]
     prune |= {"budget": {"params": 0.6}, "round_to": 2}
     distill["training"]["epochs"] = 3
     distill["objectives"].append({"kind": "feature-l2", "weight": 0.1})
     again = {"kind": "prune", "budget": {"params": 0.3}, "round_to": 2, "scope": "per-layer"}
-    recipe["steps"] = [prune, distill, again, distill]
+    recipe["steps"] = [inherit, prune, distill, again, distill]
     recipe |= {"seeds": 1, "verify": {"blocks": 5}, **changes}
     path = folder / "prune.yaml"
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))
@@ -40,17 +40,17 @@ def small(folder: Path, **changes: Any) -> Path:
 def test_cut_and_trained_twice_to_the_report(tmp_path: Path, cache: Path, cli: Any) -> None:
     recipe = small(tmp_path)
     plan = json.loads(cli("plan", recipe, "--json").stdout)
-    assert [cut["step"] for cut in plan["cuts"]] == [0, 2] and "steps/student/3-prune" in {
+    assert [cut["step"] for cut in plan["cuts"]] == [1, 3] and "steps/student/4-prune" in {
         s["stage"] for s in plan["stages"]
     }
     shares = [cut["plan"]["after"]["params"] / cut["plan"]["first"]["params"] for cut in plan["cuts"]]
     assert shares[0] <= 0.6 and shares[1] <= 0.3
-    assert "steps[2] prune: about" in " ".join(cli("plan", recipe).stdout.split())
+    assert "steps[3] prune: about" in " ".join(cli("plan", recipe).stdout.split())
     cli("run", recipe, "--out", "run", "--threads", "1")
     run = tmp_path / "run"
     results = json.loads((run / "results.json").read_text())
     first, second = results["pruning"]
-    assert (first["step"], second["step"]) == (1, 3) and first["start"] == "teacher"
+    assert (first["step"], second["step"]) == (2, 4) and first["start"] == "teacher"
     assert second["plan"]["first"] == first["plan"]["first"] and second["plan"]["before"] == first["plan"]["after"]
     student, teacher = (results["models"][n] for n in ("student", "teacher"))
     assert student["params"] == second["plan"]["after"]["params"] <= 0.3 * teacher["params"]
@@ -61,15 +61,15 @@ def test_cut_and_trained_twice_to_the_report(tmp_path: Path, cache: Path, cli: A
     keys = json.loads((run / "run.json").read_text())["keys"]
     manifests = {n: json.loads((cache / "artifacts" / k / "artifact.json").read_text()) for n, k in keys.items()}
     assert (
-        manifests["steps/hard-label/seed0/1-prune"]["facts"]["plan"]
-        == manifests["steps/student/seed0/1-prune"]["facts"]["plan"]
+        manifests["steps/hard-label/seed0/2-prune"]["facts"]["plan"]
+        == manifests["steps/student/seed0/2-prune"]["facts"]["plan"]
     )
-    assert manifests["steps/student/seed0/3-prune"]["inputs"]["student"] == keys["steps/student/seed0/2-distill"]
+    assert manifests["steps/student/seed0/4-prune"]["inputs"]["student"] == keys["steps/student/seed0/3-distill"]
     (artifact,) = results["artifacts"]
     assert artifact["parity"]["max_abs_diff"] < 1e-4
     page = (run / "report.html").read_text()
-    assert "<h2>Pruning</h2>" in page and "Step 3 cut the student by importance taylor" not in page
-    assert "Step 1 cut the teacher, as the student&#39;s beginning, by importance taylor" in page
+    assert "<h2>Pruning</h2>" in page and "Step 4 cut the student by importance taylor" not in page
+    assert "Step 2 cut the teacher, as the student&#39;s beginning, by importance taylor" in page
     assert '<th scope="row">layer2.0.conv1</th>' in page and "its channels are the model&#39;s output" in page
     finished = ps.Result(run, results).student()
     assert sum(p.numel() for p in finished.parameters()) == student["params"]
@@ -80,20 +80,20 @@ def test_cut_and_trained_twice_to_the_report(tmp_path: Path, cache: Path, cli: A
 @pytest.mark.parametrize(
     ("edit", "code", "told"),
     [
-        ({"budget": {"params": 0.001}}, 3, "steps[0].budget.params: must be at least"),
-        ({"protect": ["layer9"]}, 2, "steps[0].protect: must name modules of the model; got 'layer9'. Nearest: 'layer"),
-        ({"ratio": 0.5}, 2, "steps[0]: must have exactly one of ratio and budget; got both"),
-        ({"importance": "taylr"}, 2, "steps[0].importance: must be 'l1', 'l2', 'taylor', 'bn-scale' or 'random'; got 'taylr'. Nearest: 'taylor'"),
-        ({"start": "student"}, 2, "steps[0].start: cuts the student before anything trained it"),
+        ({"budget": {"params": 0.001}}, 3, "steps[1].budget.params: must be at least"),
+        ({"protect": ["layer9"]}, 2, "steps[1].protect: must name modules of the model; got 'layer9'. Nearest: 'layer"),
+        ({"ratio": 0.5}, 2, "steps[1]: must have exactly one of ratio and budget; got both"),
+        ({"importance": "taylr"}, 2, "steps[1].importance: must be 'l1', 'l2', 'taylor', 'bn-scale' or 'random'; got 'taylr'. Nearest: 'taylor'"),
         ({"round_to": 64}, 2, "must find a layer that can be cut; got none"),
     ],
-    ids=["budget", "protect", "both", "typo", "untrained", "too coarse"],
+    ids=["budget", "protect", "both", "typo", "too coarse"],
 )  # fmt: skip
 def test_what_cannot_be_cut_is_said_before_the_teacher_is_trained(
     tmp_path: Path, cache: Path, cli: Any, edit: dict[str, Any], code: int, told: str
 ) -> None:
     recipe = yaml.safe_load(small(tmp_path).read_text())
-    recipe["steps"] = [recipe["steps"][0] | edit, recipe["steps"][1]]
+    inherit, prune, distill = recipe["steps"][:3]
+    recipe["steps"] = [inherit, prune | edit, distill]
     (tmp_path / "prune.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     done = cli("run", "prune.yaml", "--out", "run", check=code)
     assert told in " ".join(done.stderr.split()), done.stderr

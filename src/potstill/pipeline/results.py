@@ -145,10 +145,14 @@ class Results:
 
     def _pruning(self) -> list[dict[str, Any]]:
         """Return what each prune step did to the published student."""
-        keys = ("start", "importance", "plan", "recalibrated")
+        keys = ("importance", "plan", "recalibrated")
         nodes = self.graph.named(f"steps/{STUDENT}/seed{self.seeds[0]}/")
         return [
-            {"step": i, **{k: self.facts(node.name)[k] for k in keys}}
+            {
+                "step": i,
+                "start": "teacher" if i > 1 and nodes[i - 2].spec.kind == "inherit" else "student",
+                **{k: self.facts(node.name)[k] for k in keys},
+            }
             for i, node in enumerate(nodes, 1)
             if node.spec.kind == "prune"
         ]

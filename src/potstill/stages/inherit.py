@@ -49,20 +49,23 @@ class InheritStep(StepSpec):
         return InheritStage(teacher=job.teacher, model=_model(job) or job.student)
 
     def faults(self, job: StepJob) -> list[tuple[tuple[str | int, ...], str]]:
+        out: list[tuple[tuple[str | int, ...], str]] = []
+        if any(step.teaches() is None for step in job.before):
+            out.append((("kind",), "throws away what the steps before did to the student. Make it the first of the student's steps, "
+                        "or leave it out"))  # fmt: skip
         model = _model(job)
         if model is None or getattr(job.teacher, "class_order", None) is not None:
-            return [(("kind",), f"takes the weights of a teacher of kind train or zoo, its classes in the data's order; got one of "
+            return [*out, (("kind",), f"takes the weights of a teacher of kind train or zoo, its classes in the data's order; got one of "
                      f"kind {job.teacher.kind!r}. Train a teacher, or leave this step out")]  # fmt: skip
-        if _bare(model) != _bare(job.student):
-            return [(("kind",), f"begins with the teacher's {model.kind}, and the student says another model. Give student the "
-                     "family and the numbers of teacher.model")]  # fmt: skip
-        return []
+        ours, theirs = (m.model_dump(mode="json", exclude={"weights", "backbone"}) for m in (job.student, model))
+        differs = [name for name in {**theirs, **ours} if ours.get(name) != theirs.get(name)]
+        if differs:
+            shown = ", ".join(f"{n}: {ours.get(n)} of the student, {theirs.get(n)} of the teacher" for n in differs[:3])
+            out.append((("kind",), f"needs student and teacher.model to say the same; got {shown}. Give the student the teacher's "
+                        "numbers"))  # fmt: skip
+        return out
 
 
 def _model(job: StepJob) -> ModelSpec | None:
     found = getattr(job.teacher, "model", None)
     return found if isinstance(found, ModelSpec) else None
-
-
-def _bare(model: ModelSpec) -> ModelSpec:
-    return model.model_copy(update={"weights": None, "backbone": None})

@@ -1,4 +1,4 @@
-"""Cut channels, units and heads of the student, or of the teacher as the student's beginning."""
+"""Cut channels, units and heads of the student."""
 
 from __future__ import annotations
 
@@ -23,29 +23,22 @@ if TYPE_CHECKING:
 CHECKED_ROWS = 16
 """Rows on which a cut is compared with its channels set to zero."""
 
-Start = Literal["student", "teacher"]
-
 
 @registry.register
 class PruneStage(StageSpec, PruneSettings):
-    """Data and a student (or the teacher) -> a smaller student of the same family, not trained further."""
+    """Data and a student -> a smaller one of the same family, not trained further."""
 
-    requires: ClassVar[tuple[str, ...]] = ("data", "student?", "teacher?")
+    requires: ClassVar[tuple[str, ...]] = ("data", "student?")
     provides: ClassVar[str] = "student"
     kind: Literal["prune"] = "prune"
     task: AnyTask
     """Gives the loss that importance taylor reads."""
     student: AnyModel
     """Says what a model is that nothing was cut from."""
-    start: Start = "student"
-    """What is cut."""
     calibration_rows: int = 512
     """Training rows for taylor, and for the statistics of BatchNorm."""
     seed: int = 0
     """Of a student that nothing trained, and of chance."""
-
-    def inputs_needed(self) -> tuple[str, ...]:
-        return ("data", self.start)
 
     def uses(self) -> Iterator[str]:
         yield "potstill.compress.prune"
@@ -61,7 +54,7 @@ class PruneStage(StageSpec, PruneSettings):
         set_threads(context.options.threads)
         started = time.monotonic()
         dataset = Dataset.open(context.inputs["data"])
-        new = begun(self.student, self.seed, dataset, context.inputs.get(self.start))
+        new = begun(self.student, self.seed, dataset, context.inputs.get("student"))
         first = new_model(self.student, data_io(dataset), dataset.stats).module
         reader = _Reader(self.task, dataset, new.preprocess)
         example = (reader.inputs(reader.spread(CHECKED_ROWS)),)
@@ -79,7 +72,7 @@ class PruneStage(StageSpec, PruneSettings):
             shown.advance(1)
         save_model(context.work, new.module, new.spec, new.data_io, dataset.classes, sizes_of(new.module, first))
         return {
-            "steps": 0, "seconds": round(time.monotonic() - started, 3), "start": self.start, "importance": self.importance,
+            "steps": 0, "seconds": round(time.monotonic() - started, 3), "importance": self.importance,
             "plan": plan.as_dict(), "recalibrated": {"layers": norms, "rows": len(rows)},
             "profile": profile(new.module, new.io).as_dict(),
             "file_bytes": (context.work / "student.safetensors").stat().st_size,
@@ -142,9 +135,6 @@ class PruneStep(StepSpec, PruneSettings):
     train is written as four steps: each cut counts from the model that nothing was cut from. Needs the extra `prune`."""
 
     kind: Literal["prune"] = "prune"
-    start: Start = "student"
-    """What is cut: the student as the step before left it, or the teacher that this recipe trained, where it is a model of the
-    student's family and numbers; that is then the student."""
     calibration_rows: int = Field(default=512, ge=16)
     """Training rows on which BatchNorm's statistics are taken again after the cut, and taylor takes its gradient."""
 
@@ -155,14 +145,9 @@ class PruneStep(StepSpec, PruneSettings):
     def faults(self, job: StepJob) -> list[tuple[tuple[str | int, ...], str]]:
         trained = [step for step in job.before if step.teaches() is None]
         out: list[tuple[tuple[str | int, ...], str]] = []
-        if self.start == "teacher":
-            out += [(("start",), text) for text in _not_the_student(job)]
-            if trained:
-                out.append((("start",), "teacher would throw away what the steps before did to the student. Make it the first "
-                            "of the student's steps, or leave it out"))  # fmt: skip
-        elif not trained and _untrained(job.student):
-            out.append((("start",), "cuts the student before anything trained it. Set start: teacher, give student.weights, or "
-                        "put a distill step before"))  # fmt: skip
+        if not trained and _untrained(job.student):
+            out.append((("kind",), "cuts the student before anything trained it. Put a step before, {kind: inherit} for the "
+                        "teacher or one of kind distill, or give student.weights"))  # fmt: skip
         earlier = [step for step in trained if isinstance(step, PruneStep)]
         if earlier and self._asks(earlier[-1]):
             out.append(self._asks(earlier[-1])[0])
@@ -186,19 +171,3 @@ def _untrained(student: Any) -> bool:
     """Return whether a new student certainly has chance weights."""
     own = student.kind in ("object", "torch", "transformers")  # may come with weights of their own
     return not own and student.weights is None and student.backbone is None
-
-
-def _not_the_student(job: StepJob) -> list[str]:
-    """Say why the teacher cannot be what the student begins as."""
-    model = getattr(job.teacher, "model", None)
-    if model is None or not job.teacher.fits():
-        return [f"teacher must be one that this recipe trains (kind: train); got {job.teacher.kind!r}. Leave start out, and give "
-                "student.weights"]  # fmt: skip
-    ours, theirs = (m.model_dump(mode="json", exclude={"weights", "backbone"}) for m in (job.student, model))
-    differs = [name for name in {**theirs, **ours} if ours.get(name) != theirs.get(name)]
-    if not differs:
-        return []
-    shown = ", ".join(f"{n}: {ours.get(n)} of the student, {theirs.get(n)} of the teacher" for n in differs[:3])
-    return [
-        f"teacher needs student and teacher.model to say the same; got {shown}. Give the student the teacher's numbers"
-    ]

@@ -23,7 +23,8 @@ teacher: {kind: train, model: {kind: resnet, depth: 8, width: 8}}
 student: {kind: resnet, depth: 8, width: 8}
 seeds: 2
 """
-CUT = "{kind: prune, start: teacher, budget: {params: 0.6}, round_to: 2, importance: taylor}"
+BEGIN = "{kind: inherit}"
+CUT = "{kind: prune, budget: {params: 0.6}, round_to: 2, importance: taylor}"
 AGAIN = "{kind: prune, budget: {params: 0.3}, round_to: 2}"
 SOFT = "{kind: distill, objectives: [{kind: soft-label}], training: {epochs: 4}}"
 
@@ -40,56 +41,57 @@ def recipe(*steps: str, head: str = HEAD) -> Recipe:
 
 
 def test_every_arm_cuts_its_own_student_and_labels_are_written_once() -> None:
-    found = {n.name: n for n in build(recipe(CUT, SOFT, AGAIN, SOFT), StatCache()).nodes.values()}
+    found = {n.name: n for n in build(recipe(BEGIN, CUT, SOFT, AGAIN, SOFT), StatCache()).nodes.values()}
     for arm in ("student", "hard-label"):
         for seed in (0, 1):
             at = f"steps/{arm}/seed{seed}"
-            assert found[f"{at}/1-prune"].inputs == {"data": "prepare", "teacher": "teach"}
-            assert found[f"{at}/2-distill"].inputs["student"] == f"{at}/1-prune"
-            assert found[f"{at}/3-prune"].inputs == {"data": "prepare", "student": f"{at}/2-distill"}
-            assert found[f"evaluate/{arm}/seed{seed}"].inputs["student"] == f"{at}/4-distill"
+            assert found[f"{at}/1-inherit"].inputs == {"data": "prepare", "teacher": "teach"}
+            assert found[f"{at}/2-prune"].inputs == {"data": "prepare", "student": f"{at}/1-inherit"}
+            assert found[f"{at}/3-distill"].inputs["student"] == f"{at}/2-prune"
+            assert found[f"{at}/4-prune"].inputs == {"data": "prepare", "student": f"{at}/3-distill"}
+            assert found[f"evaluate/{arm}/seed{seed}"].inputs["student"] == f"{at}/5-distill"
     assert [n for n in found if n.startswith("label")] == ["label"]
-    sources = found["steps/student/seed0/1-prune"].parts
+    sources = found["steps/student/seed0/2-prune"].parts
     assert "potstill.compress._trace" in sources["sources"] and "torch_pruning" in sources["versions"]
     assert not any(name.startswith("potstill.compress.") for name in found["label"].parts["sources"])
 
 
 def test_the_plan_says_what_each_step_would_leave(cache: ArtifactCache) -> None:
-    plan = make_plan(recipe(CUT, SOFT, AGAIN, SOFT))
-    assert [c.step for c in plan.cuts] == [0, 2]
+    plan = make_plan(recipe(BEGIN, CUT, SOFT, AGAIN, SOFT))
+    assert [c.step for c in plan.cuts] == [1, 3]
     for found, share in zip(plan.cuts, (0.6, 0.3), strict=True):
         assert found.plan["after"]["params"] <= share * found.plan["first"]["params"]
         assert found.text().startswith(f"steps[{found.step}] prune: about {found.plan['after']['params']:,} of ")
         assert "whole stay linear (its channels are the model's output)." in found.text()
     assert plan.cuts[1].plan["before"] == plan.cuts[0].plan["after"]
-    assert plan.as_dict()["cuts"][0]["step"] == 0
-    assert [line.seconds for line in plan.lines if line.stage.startswith("steps/student/1-prune")] == [5.0]
+    assert plan.as_dict()["cuts"][0]["step"] == 1
+    assert [line.seconds for line in plan.lines if line.stage.startswith("steps/student/2-prune")] == [5.0]
     assert make_plan(recipe(SOFT)).cuts == []
 
 
 def test_features_are_joined_as_the_cut_leaves_them() -> None:
     hint = "{kind: distill, objectives: [{kind: feature-l2}], training: {epochs: 4}}"
-    per_layer = "{kind: prune, start: teacher, ratio: 0.5, round_to: 2, scope: per-layer}"
-    before, after = (make_plan(recipe(*steps)).taps for steps in ((hint,), (per_layer, hint)))
+    per_layer = "{kind: prune, ratio: 0.5, round_to: 2, scope: per-layer}"
+    before, after = (make_plan(recipe(*steps)).taps for steps in ((hint,), (BEGIN, per_layer, hint)))
     assert [p["joined_by"] for p in before["steps[0].objectives[0]"]] == ["", "", ""]
-    assert "of 4 to 8 channels" in after["steps[1].objectives[0]"][0]["joined_by"]
+    assert "of 4 to 8 channels" in after["steps[2].objectives[0]"][0]["joined_by"]
 
 
 def test_what_cannot_be_reached_is_known_before_anything_is_trained() -> None:
-    with pytest.raises(BudgetError, match=r"steps\[0\].budget.params: must be at least"):
-        make_plan(recipe(CUT.replace("0.6", "0.001"), SOFT))
-    with pytest.raises(BudgetError, match=r"steps\[2\].budget.params: must be less than what there is"):
-        make_plan(recipe(CUT.replace("{params: 0.6}", "{macs: 0.2}"), SOFT, AGAIN.replace("0.3", "0.9")))
+    with pytest.raises(BudgetError, match=r"steps\[1\].budget.params: must be at least"):
+        make_plan(recipe(BEGIN, CUT.replace("0.6", "0.001"), SOFT))
+    with pytest.raises(BudgetError, match=r"steps\[3\].budget.params: must be less than what there is"):
+        make_plan(recipe(BEGIN, CUT.replace("{params: 0.6}", "{macs: 0.2}"), SOFT, AGAIN.replace("0.3", "0.9")))
     with pytest.raises(
-        PotstillError, match=r"steps\[0\].protect: must name modules of the model; got 'layr1'. Nearest: 'layer1'"
+        PotstillError, match=r"steps\[1\].protect: must name modules of the model; got 'layr1'. Nearest: 'layer1'"
     ):
-        make_plan(recipe(CUT.replace("round_to: 2", "protect: [layr1]"), SOFT))
+        make_plan(recipe(BEGIN, CUT.replace("round_to: 2", "protect: [layr1]"), SOFT))
     with pytest.raises(
-        RecipeError, match=r"recipe.yaml:\d+:\d+ steps\[0\].budget: must name one of params, macs and bytes"
+        RecipeError, match=r"recipe.yaml:\d+:\d+ steps\[1\].budget: must name one of params, macs and bytes"
     ):
-        recipe(CUT.replace("{params: 0.6}", "{params: 0.6, macs: 0.5}"), SOFT)
-    with pytest.raises(RecipeError, match=r"steps\[2\].budget.params: must be less than 0.6"):
-        recipe(CUT, SOFT, AGAIN.replace("0.3", "0.7"), SOFT)
+        recipe(BEGIN, CUT.replace("{params: 0.6}", "{params: 0.6, macs: 0.5}"), SOFT)
+    with pytest.raises(RecipeError, match=r"steps\[3\].budget.params: must be less than 0.6"):
+        recipe(BEGIN, CUT, SOFT, AGAIN.replace("0.3", "0.7"), SOFT)
 
 
 def test_without_the_extra_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +104,7 @@ def test_without_the_extra_the_command_is_named(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(extras.importlib, "import_module", missing)
     with pytest.raises(MissingExtraError, match=r"pip install 'potstill\[prune\]'"):
-        make_plan(recipe(CUT, SOFT))
+        make_plan(recipe(BEGIN, CUT, SOFT))
 
 
 @pytest.mark.parametrize(("kind", "shape"), [("float32", (3, 8, 8)), ("uint8", (40,))])

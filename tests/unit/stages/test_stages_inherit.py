@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,10 @@ def test_another_student_or_a_black_box_is_refused() -> None:
 
     assert InheritStep().faults(job(TrainedTeacherSpec(model=MODEL))) == []
     other = InheritStep().faults(job(TrainedTeacherSpec(model=MODEL), DsCnnSpec()))
-    assert "begins with the teacher's resnet, and the student says another model" in said(other)
+    assert "got kind: ds-cnn of the student, resnet of the teacher" in said(other)
+    narrow = InheritStep().faults(job(TrainedTeacherSpec(model=MODEL), ResNetSpec(depth=8, width=2)))
+    assert "width: 2 of the student, 4 of the teacher" in said(narrow)
+    late = InheritStep().faults(replace(job(TrainedTeacherSpec(model=MODEL)), before=(InheritStep(),)))
+    assert "throws away what the steps before did" in said(late)
     turned = ZooTeacherSpec(model=MODEL, class_order=(1, 0, 2))
     assert "its classes in the data's order" in said(InheritStep().faults(job(turned)))

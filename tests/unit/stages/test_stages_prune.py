@@ -19,7 +19,6 @@ from potstill.data.arrays import arrays
 from potstill.data.dataset import Dataset, Split, prepare
 from potstill.labels.spec import LabelsSpec
 from potstill.models import ModelSpec
-from potstill.models.ds_cnn import DsCnnSpec
 from potstill.models.encoder_decoder import EncoderDecoderSpec
 from potstill.models.resnet import ResNetSpec
 from potstill.models.tcn import TcnSpec
@@ -31,6 +30,7 @@ from potstill.objectives.feature_l2 import FeatureL2Spec
 from potstill.schedules.training import TrainSpec
 from potstill.stages import RunOptions, StageContext, StepJob
 from potstill.stages.distill import DistillStage, DistillStep
+from potstill.stages.inherit import InheritStep
 from potstill.stages.prune import PruneStage, PruneStep, _Reader
 from potstill.tasks import TaskSpec
 from potstill.tasks.image_classification import ImageClassificationSpec
@@ -38,10 +38,8 @@ from potstill.tasks.multi_label_classification import MultiLabelClassificationSp
 from potstill.tasks.timeseries_forecasting import TimeseriesForecastingSpec
 from potstill.tasks.translation import TranslationSpec
 from potstill.teachers import TeacherSpec
-from potstill.teachers.object import object_teacher
 from potstill.teachers.train import TrainedTeacherSpec
 from potstill.testing import tiny
-from potstill.testing.modules import plain
 from potstill.train import loop
 
 STUDENT = ResNetSpec(depth=8, width=8)
@@ -89,8 +87,8 @@ def run(stage: Any, work: Path, made: dict[str, Path], **more: Path) -> dict[str
 
 
 def cut(made: dict[str, Path], work: Path, **settings: Any) -> dict[str, Any]:
-    given = {"start": "teacher", "ratio": 0.5, "round_to": 2, "scope": "per-layer", **settings}
-    return run(PruneStep(**given).stage(job()), work, made)
+    given = {"ratio": 0.5, "round_to": 2, "scope": "per-layer", **settings}
+    return run(PruneStep(**given).stage(job()), work, made, student=made["teacher"])
 
 
 def test_the_teacher_cut_is_a_student_of_its_family(made: dict[str, Path], tmp_path: Path) -> None:
@@ -189,9 +187,8 @@ def test_a_second_cut_counts_from_the_model_of_the_recipe(made: dict[str, Path],
 
 
 def test_a_control_is_cut_as_its_student_is() -> None:
-    step = PruneStep(start="teacher", ratio=0.5)
+    step = PruneStep(ratio=0.5)
     assert step.stage(job()) == step.stage(job(control="hard-label"))
-    assert step.stage(job()).inputs_needed() == ("data", "teacher")
     assert PruneStep(ratio=0.5).stage(job()).inputs_needed() == ("data", "student")
 
 
@@ -202,11 +199,7 @@ TRAIN = DistillStep(objectives=({"kind": "soft-label"},))
 @pytest.mark.parametrize(
     ("step", "given", "path", "told"),
     [
-        (PruneStep(ratio=0.5, start="teacher"), {"student": ResNetSpec(depth=8, width=4)}, ("start",), "width: 4 of the student, 8 of the teacher"),
-        (PruneStep(ratio=0.5, start="teacher"), {"student": DsCnnSpec()}, ("start",), "kind: ds-cnn of the student, resnet of the teacher"),
-        (PruneStep(ratio=0.5, start="teacher"), {"teacher": object_teacher(plain())}, ("start",), "one that this recipe trains"),
-        (PruneStep(ratio=0.5, start="teacher"), {"before": (TRAIN,)}, ("start",), "would throw away what the steps before did"),
-        (HALF, {}, ("start",), "cuts the student before anything trained it"),
+        (HALF, {}, ("kind",), "cuts the student before anything trained it"),
         (PruneStep(ratio=0.4), {"before": (TRAIN, HALF)}, ("ratio",), "must be more than 0.5, that of the prune step before; got 0.4"),
         (PruneStep(budget={"macs": 0.3}), {"before": (TRAIN, PruneStep(budget={"macs": 0.2}))}, ("budget", "macs"), "must be less than 0.2"),
     ],
@@ -221,11 +214,11 @@ def test_what_cannot_be_is_said_before_anything_runs(
 @pytest.mark.parametrize(
     ("step", "given"),
     [
-        (PruneStep(ratio=0.5, start="teacher"), {}),
+        (HALF, {"before": (InheritStep(),)}),
         (HALF, {"before": (TRAIN,)}),
         (PruneStep(ratio=0.6), {"before": (TRAIN, HALF)}),
         (PruneStep(budget={"macs": 0.3}), {"before": (TRAIN, HALF)}),
-        (HALF, {"before": (PruneStep(ratio=0.2, start="teacher"),)}),
+        (HALF, {"before": (InheritStep(), PruneStep(ratio=0.2))}),
     ],
 )
 def test_what_can_be_has_no_fault(step: PruneStep, given: dict[str, Any]) -> None:
