@@ -67,7 +67,7 @@ def pooled(cells: list[Cell], arm: str, control: str = CONTROL, first: int = 0) 
 
 def _rows_variance(cells: list[Cell], arm: str, control: str, replicates: list[int]) -> float:
     draw, total = np.random.default_rng(0), 0.0
-    for task in {c.task for c in cells}:
+    for task in dict.fromkeys(c.task for c in cells):  # in their order: one generator draws for all
         mine = [c for c in cells if c.task == task]
         if TASKS[task].new_splits:  # every replicate has other test rows: they are in the spread over replicates
             continue
@@ -92,7 +92,7 @@ def auto_section(found: dict[str, Cell]) -> list[str]:
         "## objectives: auto",
         _goals(cells, len(grid(found))),
         _arms_table(cells),
-        _races(cells),
+        races(cells),
         _same_again(cells),
     ]
 
@@ -111,16 +111,16 @@ def _goals(cells: list[Cell], num_all: int) -> str:
         "all of them share. An interval joins the spread over replicates (each cell's split, teacher or first weights) and "
         "over fixed test rows.",
         f"- Goal: the pooled mean gain over the control is above 0 with its whole 95 % interval. Measured: {ours.text}: "
-        f"**{_met(ours.bound(0.025) > 0)}**.",
+        f"**{met(ours.bound(0.025) > 0)}**.",
         f"- Goal: the one-sided 95 % lower bound of it is above −{MARGIN}. Measured: {ours.bound(0.05):+.2f}: "
-        f"**{_met(ours.bound(0.05) > -MARGIN)}**.",
+        f"**{met(ours.bound(0.05) > -MARGIN)}**.",
         f"- Goal: no cell is worse than its control after Holm's correction over these {len(contrasts)} cells. Measured: "
-        f"{_names(worse)}: **{_met(not worse)}**.",
+        f"{_names(worse)}: **{met(not worse)}**.",
     ]
     if best and against:
         lines.append(
             f"- Goal: within {MARGIN} of the best fixed arm of the grid. The best is `{best}` ({fixed[best].text} over the "
-            f"control); auto minus it: {against.text}: **{_met(against.points > -MARGIN)}** by its mean"
+            f"control); auto minus it: {against.text}: **{met(against.points > -MARGIN)}** by its mean"
             + (", and by its whole interval." if against.bound(0.025) > -MARGIN else ", not by its whole interval.")
         )
     return "\n\n".join([lines[0], "\n".join(lines[1:]), _unseen(cells)])
@@ -141,7 +141,8 @@ def _unseen(cells: list[Cell]) -> str:
     )
 
 
-def _met(yes: bool) -> str:
+def met(yes: bool) -> str:
+    """Return the word for a goal."""
     return "met" if yes else "missed"
 
 
@@ -174,7 +175,8 @@ def _arms_table(cells: list[Cell]) -> str:
     )
 
 
-def _races(cells: list[Cell]) -> str:
+def races(cells: list[Cell]) -> str:
+    """Return what was tried and kept in each cell."""
     rows = []
     for cell in cells:
         lines = list(cell.arms[AUTO].values())

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-SOURCES = {"fashion-mnist": "/usr/share/datasets/fashion-mnist", "cifar10": "${POTSTILL_DATA}/cifar10/test.parquet"}
+from _gain_more import CELLS, FILES, MORE
+
+SOURCES = {
+    "fashion-mnist": "/usr/share/datasets/fashion-mnist",
+    "cifar10": "${POTSTILL_DATA}/cifar10/test.parquet",
+    **FILES,
+}
 
 
 def _soft(temperature: Any, **more: Any) -> dict[str, Any]:
@@ -63,11 +69,17 @@ class Task:
     teacher: dict[str, Any]
     students: tuple[dict[str, Any], ...]
     training: dict[str, Any]
-    few: int
-    """Labels where they are few, validation included."""
     views: int
+    few: int | None = None
+    """Labels where they are few, validation included unless the data has such a split; None: never few."""
     new_splits: bool = False
     """Replicate r draws split r and trains its own teacher, instead of only another seed."""
+    folds: tuple[dict[str, Any], ...] = ()
+    """Of new splits: what the data is told in replicate r, instead of split_seed r."""
+    task: dict[str, Any] = field(default_factory=dict)
+    """The recipe's task; empty for images."""
+    arms: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Its own arms, where those of classes do not suit it."""
 
 
 def _ds_cnn(width: int, depth: int, downsample: int, stem_stride: int = 1) -> dict[str, Any]:
@@ -128,6 +140,8 @@ TASKS["cifar10-tuned"] = replace(TASKS["cifar10"], teacher={
     "kind": "train", "model": _FOREIGN,
     "training": {"epochs": 10, "batch_size": 128, "learning_rate": 0.0005, "evaluate_every": 10},
 })  # fmt: skip
+IMAGES = tuple(TASKS)
+TASKS |= {name: Task(**settings) for name, settings in MORE.items()}
 
 
 @dataclass(frozen=True)
@@ -160,19 +174,22 @@ class Training:
         """Return the recipe in which the arm is the student."""
         task = TASKS[self.task]
         split = {"split_seed": self.replicate} if task.new_splits else {}
+        if task.folds:
+            split = task.folds[self.replicate]
         few = {} if self.share == "all" else {"labelled": task.few}
         hidden = {"labels": "all"} if self.share == "few" and task.teacher["kind"] == "train" else {}
         epochs = task.training["epochs"] * self.times
         training = {**task.training, "epochs": epochs, "evaluate_every": epochs}  # validation decides nothing here
-        first = self.replicate if task.new_splits else 0
+        first = self.replicate if task.new_splits and not task.folds else 0  # a fold tells splits apart already
         return {
             "name": self.task,
+            **({"task": task.task} if task.task else {}),
             "data": {**task.data, **split, **few},
             "augment": task.augment,
             "teacher": {**task.teacher, **hidden},
             "labels": {"views": self.views or task.views, "codec": {"kind": "float16"}},
             "student": task.students[self.student],
-            "steps": [{"kind": "distill", "objectives": ARMS[self.arm], "training": training}],
+            "steps": [{"kind": "distill", "objectives": (task.arms or ARMS)[self.arm], "training": training}],
             "controls": ["hard-label"] if self.arm == "auto" else [],
             "seed": first,
             "seeds": self.replicate - first + 1,
@@ -232,8 +249,20 @@ def plan(only: list[str] | None = None) -> list[Training]:
     grid("fashion-mnist", screen, BASIC, ("few-own",), students=small)
     for task in GRID:
         grid(task, more, CORE)
+    out += _beyond_images()
     for task, source in SOURCES.items():
         if not Path(os.path.expandvars(source)).exists():
             print(f"{task}: left out, {source} is not here", file=sys.stderr)
             out = [t for t in out if not t.task.startswith(task)]
     return [t for t in dict.fromkeys(out) if not only or t.task in only]
+
+
+def _beyond_images() -> list[Training]:
+    """Return the trainings of text, sound and series: what the goals of auto are tested on comes first."""
+    core, more = ("hard-label", "T=1", "auto"), ("T=2", "wttm + hard")
+    first, then = [], []
+    for task, share in CELLS:
+        spec = TASKS[task]
+        for out, arms in ((first, tuple(spec.arms) or core), (then, () if spec.arms else more)):
+            out += [Training(task, share, 0, arm, r) for r in range(len(spec.folds) or 3) for arm in arms]
+    return first + then

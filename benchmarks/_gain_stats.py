@@ -1,6 +1,6 @@
 """What the ledger of gain.py says: arms against a control within each cell, with intervals, p-values and Holm's step.
 
-Shapes: S replicates, N test rows.
+Shapes: S replicates, N test rows, or groups of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from _gain_cells import TASKS
-from gain import unpack
+from gain import answers, unpack
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import t as student_t
@@ -67,9 +67,8 @@ class Cell:
         return None if not found else 100 * float(np.mean([e["accuracy"] for e in found.values()]))
 
     def correct(self, arm: str, replicates: list[int]) -> NDArray[Any]:
-        """Return [S, N] of 0 and 1."""
-        lines = [self.arms[arm][r] for r in replicates]
-        return np.stack([unpack(e["correct"], e["rows"]) for e in lines]).astype(float)
+        """Return [S, N] of 0 and 1, or of the shares of N groups of rows."""
+        return np.stack([answers(self.arms[arm][r]) for r in replicates])
 
     def common(self, arm: str, control: str) -> list[int]:
         """Return the replicates that both arms have."""

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 from _gain_auto import auto_section, features_section, papers_section
-from _gain_cells import ARMS, MAIN, SCHEDULES, TASKS, plan
+from _gain_cells import ARMS, IMAGES, MAIN, SCHEDULES, TASKS, plan
+from _gain_more_table import more_section
 from _gain_stats import CONTROL, LEAST, Cell, Contrast, by_uncertainty, cells, holm
 from _measure import table as md
 from gain import ROOT, _git, read
@@ -29,26 +30,39 @@ VERDICTS = ("gain", "loss", "no gain", "unresolved")
 def write(ledger: Path) -> None:
     """Write both files."""
     entries = read(ledger)
-    found = cells(entries)
-    teachers = {e["id"]: e for e in entries if e["type"] == "teacher"}
+    everything = cells(entries)
+    more, beyond = more_section(entries, everything)
+    found = {n: c for n, c in everything.items() if c.task in IMAGES}
+    images = of_images(entries)
+    teachers = {e["id"]: e for e in images if e["type"] == "teacher"}
     contrasts = [c for cell in found.values() for arm in cell.arms if arm != CONTROL and (c := cell.contrast(arm))]
     holm(contrasts)
-    page = _page(entries, found, teachers, contrasts)
+    page = _page(images, found, teachers, contrasts, more)
     (RESULTS / "gain.md").write_text("\n\n".join(page) + "\n")
-    (RESULTS / "gain.json").write_text(json.dumps(_figures(entries, found, contrasts), indent=1, ensure_ascii=False))
+    (RESULTS / "gain.json").write_text(
+        json.dumps(_figures(entries, everything, contrasts + beyond), indent=1, ensure_ascii=False)
+    )
     print(f"{RESULTS / 'gain.md'} and gain.json from {len(entries)} lines")
 
 
+def of_images(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the trainings and teachers of pictures, and the machines that did them."""
+    own = [e for e in entries if e["type"] != "machine" and e["task"] in IMAGES]
+    used = {e["machine"] for e in own if e["type"] == "training"}
+    return [e for e in entries if e["type"] == "machine" and e["id"] in used] + own
+
+
 def _page(
-    entries: list[dict[str, Any]], found: dict[str, Cell], teachers: dict[str, dict[str, Any]], all_c: list[Contrast]
-) -> list[str]:
+    entries: list[dict[str, Any]], found: dict[str, Cell], teachers: dict[str, dict[str, Any]], all_c: list[Contrast],
+    more: list[str],
+) -> list[str]:  # fmt: skip
     trainings = [e for e in entries if e["type"] == "training"]
     usual = {n: c for n, c in found.items() if "×" not in n}
     out = ["# Where soft labels gain, and where they lose", _intro(entries, trainings)]
     out += ["## Over all cells", _done(trainings, all_c), _pooled(usual, all_c)]
     out += auto_section(usual) + papers_section(usual) + features_section(usual)
     out += ["## Cell by cell", _LEGEND]
-    for task in TASKS:
+    for task in IMAGES:
         mine = {n: c for n, c in usual.items() if c.task == task}
         if mine:
             out += [f"### {task}", _teachers_line(task, teachers), _table(mine, {(c.cell, c.arm): c for c in all_c})]
@@ -60,7 +74,7 @@ def _page(
     longer = _longer(found)
     if longer:
         out += ["## Long and patient, against more labels", longer]
-    out += ["## Settings", _settings(), _LIMITS]
+    out += ["## Settings", _settings(), _LIMITS, *more]
     return out
 
 
@@ -86,11 +100,11 @@ def _intro(entries: list[dict[str, Any]], trainings: list[dict[str, Any]]) -> st
 
 
 def _done(trainings: list[dict[str, Any]], contrasts: list[Contrast]) -> str:
-    planned = plan()
+    planned = [t for t in plan() if t.task in IMAGES]
     mine = {e["id"] for e in trainings}
     judged = sum(c.replicates >= LEAST for c in contrasts)
     text = f"{sum(t.id in mine for t in planned):,} of {len(planned):,} planned trainings are done"
-    missing = [task for task in TASKS if all(e["task"] != task for e in trainings)]
+    missing = [task for task in IMAGES if all(e["task"] != task for e in trainings)]
     text += f", none of {' and '.join(missing)}." if missing else "."
     if not judged:
         text += f" No cell has {LEAST} replicates yet: **nothing on this page is a verdict**, only a direction."
@@ -264,7 +278,8 @@ def _long_arms(found: dict[str, Cell]) -> list[str]:
 
 def _settings() -> str:
     rows = []
-    for name, task in TASKS.items():
+    images = {name: TASKS[name] for name in IMAGES}
+    for name, task in images.items():
         data, training = task.data, task.training
         limit = f"{data['limit']:,} rows" if "limit" in data else "1,797 rows, 35 % of them test"
         teacher = task.teacher
@@ -279,7 +294,7 @@ def _settings() -> str:
                      str(task.views)])  # fmt: skip
     head = ["task", "training data", "few labels (validation included)", "augmentation", "teacher", "students", "views"]
     students = "Students: " + "; ".join(
-        f"{name}: " + ", ".join(_model(student) for student in task.students) for name, task in TASKS.items()
+        f"{name}: " + ", ".join(_model(student) for student in task.students) for name, task in images.items()
     )
     students += ". Labels are kept as float16."
     return md(head, rows) + "\n\n" + students

