@@ -58,9 +58,6 @@ class QuantizeStage(StudentStage):
     teacher: AnyTeacher | None = None
     """Loads a teacher that runs live."""
 
-    def uses(self) -> Iterator[str]:
-        yield "potstill.compress.quantize"
-
     def inputs_needed(self) -> tuple[str, ...]:
         if self.guide == "student" or not reads_teacher(self.objectives):
             return ("data", "student")
@@ -243,13 +240,9 @@ class QuantizeStep(StepSpec):
             allowed = " or ".join(STATIC)
             out.append((("objectives",), f"train a student whose values are rounded to known ranges; {self.scheme} has none. Use "
                         f"scheme: {allowed}, or leave objectives out"))  # fmt: skip
-        if job.task.output == "tokens" and self.scheme != "float16":
-            out.append(
-                (
-                    ("scheme",),
-                    f"{self.scheme} cannot be judged of a model that writes token by token. Use scheme: float16",
-                )
-            )
+        if job.task.output == "tokens":
+            out.append((("kind",), "quantises models that answer at once; one that writes token by token is exported in float32. Leave "
+                        "this step out"))  # fmt: skip
         for i, objective in enumerate(self.objectives):
             out += [(("objectives", i, *path), text) for path, text in _term_faults(objective, job)]
         return out
