@@ -14,7 +14,7 @@ WORDS = {
     "ecg": "Heart beats, five classes; 22 patients to learn from and watch, 22 others. Normal beats weigh 3",
     "wharf": "What a wrist does, ten classes; six people held out",
     "clinc150": "Requests, 150 intents; an encoder pretrained elsewhere, whose head is trained on the labels that the student may use",
-    "spoken-digits": "Ten digits; each of six speakers held out in turn, replicate by replicate",
+    "spoken-digits": "Ten digits; another of six speakers is held out in each replicate, the next one watched",
     "etth1": "96 hours ahead of seven variables",
 }
 _SHARES = {"all": "all labels", "few-own": "10 labels an intent for teacher and student"}
@@ -50,7 +50,8 @@ _LIMITS = """\
 Limits: one size of student, one rate and three seeds a task; the rules of auto were written from pictures before any of
 these trainings, and nothing was changed after them. The validation rows of clinc150 are the data's own 3,000, with labels,
 where the student may use ten an intent: auto's races and choices have more to go by there than a user with so few labels would
-have. The other arms do not read them."""
+have. The other arms do not read them. Of speakers one is watched, of people two, of patients two: auto's last choice takes
+their rows for independent ones, which they are not."""
 
 
 def _intro(entries: list[dict[str, Any]], trainings: list[dict[str, Any]], teachers: list[dict[str, Any]]) -> str:
@@ -170,8 +171,8 @@ def _error(percent: float | None) -> str:
 
 def _judged(cell: Cell) -> str:
     line = next(iter(next(iter(cell.arms.values())).values()))
-    if TASKS[cell.task].folds:
-        return f"{line['rows']:,} rows of each of {len(TASKS[cell.task].folds)} groups in turn"
+    if folds := TASKS[cell.task].folds:
+        return f"{line['rows']:,} rows of each of {len(cell.arms[CONTROL])} groups in turn, of {len(folds)}"
     return f"{line['rows']:,} rows" + (f" of {len(line['groups'])} groups" if "groups" in line else "")
 
 
