@@ -136,7 +136,11 @@ def _together(cells: list[Cell]) -> list[str]:
         assert against is not None
         lines.append(
             f"- Auto minus the best of these means, `{best}`: {against.text}: **{met(against.points > -MARGIN)}** by its mean"
-            + (", and by its whole interval." if against.bound(0.025) > -MARGIN else ", not by its whole interval.")
+            + (
+                ", and by its whole interval."
+                if against.bound(0.025) > -MARGIN
+                else f"; its interval reaches {against.bound(0.025):+.2f}."
+            )
         )
     return lines
 

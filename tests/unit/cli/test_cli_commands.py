@@ -24,6 +24,7 @@ SURFACE = {
     "plan": {"recipe", "--json"},
     "run": {"recipe", "--out", "--threads", "--device", "--log", "--samples", "--no-samples", "--accept-fingerprint",
             "--json"},
+    "compare": {"recipe", "--arms", "--seeds", "--weight-bytes", "--macs", "--out", "--threads", "--accept-fingerprint", "--json"},
     "taps": {"recipe", "--json"},
     "verify": {"model", "--data", "--threads", "--scale", "--json"},
     "report": {"run", "--samples", "--no-samples"},

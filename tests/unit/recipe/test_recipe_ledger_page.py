@@ -34,7 +34,9 @@ def ledger(points: dict[str, float]) -> list[dict[str, Any]]:
                                  {"type": "teacher", "id": "t", "task": "ecg", "accuracy": 0.9}]  # fmt: skip
     for seed in range(3):
         for arm, more in {"hard-label": 0.0, **points}.items():
-            values = shares + 1e-3 * seed + more / 100 + (1e-3 * np.arange(GROUPS) if more else 0) - (2.5e-3 if more else 0)
+            values = (
+                shares + 1e-3 * seed + more / 100 + (1e-3 * np.arange(GROUPS) if more else 0) - (2.5e-3 if more else 0)
+            )
             auto = {"winner": "T=1", "chosen": "student", "decided_by": "nll", "extra_steps": 1, "validation_rows": 40}
             out.append({
                 "type": "training", "id": f"{arm}{seed}", "cell": "ecg all 0", "task": "ecg", "share": "all", "params": 9, "epochs": 5,

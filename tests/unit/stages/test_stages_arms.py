@@ -19,6 +19,8 @@ from potstill.data.augment.shift import ShiftSpec
 from potstill.data.dataset import Dataset, prepare
 from potstill.labels.spec import LabelsSpec
 from potstill.models.ds_cnn import DsCnnSpec
+from potstill.models.tools.build import new_model
+from potstill.models.tools.saved import save_model
 from potstill.objectives.feature_l2 import FeatureL2Spec
 from potstill.objectives.hard_label import HardLabelSpec
 from potstill.objectives.hard_pseudo_label import HardPseudoLabelSpec
@@ -27,7 +29,7 @@ from potstill.schedules.training import TrainSpec
 from potstill.stages import RunOptions, StageContext, StepJob
 from potstill.stages._controls import CONTROLS, objectives_of
 from potstill.stages._fit import supervised
-from potstill.stages._parts import MICRO_BATCH, label_all, label_batches, labelled_rows, labelled_sample
+from potstill.stages._parts import MICRO_BATCH, data_io, label_all, label_batches, labelled_rows, labelled_sample
 from potstill.stages.distill import DistillStage, DistillStep
 from potstill.stages.label import LabelStage
 from potstill.taps import TapPair
@@ -205,11 +207,12 @@ def test_labels_of_other_data_are_refused(made: dict[str, Path], fits: list[Fit]
 
 def test_an_earlier_steps_student_is_gone_on_with(made: dict[str, Path], fits: list[Fit], tmp_path: Path) -> None:
     import torch
-    from safetensors.torch import save_file
 
+    dataset = Dataset.open(made["data"])
     torch.manual_seed(99)
-    earlier = STUDENT.build(tiny.IO).state_dict()
-    save_file({k: v.clone() for k, v in earlier.items()}, tmp_path / "student.safetensors")
+    new = new_model(STUDENT, data_io(dataset), dataset.stats)
+    save_model(tmp_path, new.module, new.spec, new.data_io, dataset.classes)
+    earlier = new.module.state_dict()
     with pytest.raises(Stopped):
         stage_of(None).run(context(tmp_path, tmp_path, data=made["data"], labels=made["labels"], student=tmp_path))
     assert all(torch.equal(v, earlier[k]) for k, v in fits[0].module.state_dict().items())
