@@ -109,7 +109,7 @@ def arms_of(recipe: Recipe, spec: CompareSpec, shape: DataShape) -> list[Arm]:
         else:
             student, done = chosen.student(bits), [steps.distill("distill" in parts)]
         if "quantize" in parts:
-            done.append(steps.quantize())
+            done.append(steps.quantize("distill" in parts))
         arm = recipe.model_copy(update={"student": student, "steps": tuple(done), "controls": (), "export": ()})
         check(arm)
         out.append(Arm(name, arm))
@@ -158,8 +158,12 @@ class _Steps:
         kept = {} if own is None else {k: v for k, v in dict(own).items() if k not in ("kind", "ratio", "budget")}
         return _step("prune", **kept, budget=budget)
 
-    def quantize(self) -> StepSpec:
-        return self._first.get("quantize") or _step("quantize", scheme="int8_static_per_channel")
+    def quantize(self, taught: bool) -> StepSpec:
+        """Return the recipe's own rounding; an arm without a teacher trains with it, where it does, on the truth alone."""
+        step = self._first.get("quantize") or _step("quantize", scheme="int8_static_per_channel")
+        if taught or not step.terms():
+            return step
+        return step.model_copy(update={"objectives": objectives_of("hard-label", self._recipe.task.output)})
 
 
 def _step(kind: str, **fields: Any) -> StepSpec:

@@ -49,6 +49,32 @@ def test_a_budget_widens_every_arms_student() -> None:
         assert getattr(arm.recipe.student, "width", 0) > 6
 
 
+def test_who_is_not_taught_rounds_on_the_truth_alone() -> None:
+    train = {"training": {"epochs": 1}}
+    steps = [
+        {"kind": "distill", "objectives": [{"kind": "soft-label"}], **train},
+        {"kind": "prune", "ratio": 0.5, "importance": "l1", "round_to": 4},
+        {"kind": "distill", "objectives": [{"kind": "soft-label"}], **train},
+        {"kind": "quantize", "scheme": "int4_conv", "objectives": [{"kind": "soft-label"}], **train},
+    ]
+    spec = CompareSpec(arms=("quantize", "prune", "prune+distill+quantize"), weight_bytes=20_000)
+    arms = {arm.name: arm.recipe for arm in arms_of(recipe(steps=steps), spec, SHAPE)}
+    kinds = {name: [step.kind for step in arm.steps] for name, arm in arms.items()}
+    assert kinds == {
+        "control": ["distill"],
+        "quantize": ["inherit", "quantize"],
+        "prune": ["inherit", "prune", "distill"],
+        "prune+distill+quantize": ["inherit", "prune", "distill", "quantize"],
+    }
+    assert arms["quantize"].student.kind == "resnet"
+    assert [o.kind for o in arms["quantize"].steps[-1].terms()] == ["hard-label"]
+    assert [o.kind for o in arms["prune+distill+quantize"].steps[-1].terms()] == ["soft-label"]
+    assert [o.kind for o in arms["prune"].steps[-1].terms()] == ["hard-label"]
+    cuts = [arms[name].steps[1] for name in ("prune", "prune+distill+quantize")]
+    assert [(c.importance, c.round_to, c.ratio) for c in cuts] == [("l1", 4, None)] * 2  # type: ignore[attr-defined]
+    assert [c.budget.params for c in cuts] == [5_000, 20_000]  # type: ignore[attr-defined]
+
+
 def test_parts_are_ordered_and_said_once() -> None:
     spec = CompareSpec(arms=("quantize+distill", "distill+quantize", "control", "distill"))
     assert spec.names() == ("control", "distill+quantize", "distill")
