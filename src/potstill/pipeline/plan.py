@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 _MACS_PER_SECOND = 4e9
 """Of one ordinary core in float32 convolutions; only until this machine has run something alike."""
 _STEP_OVERHEAD_S = 2e-3
+_FIXED_S = {"export": 12.0, "verify": 12.0, "prune": 5.0, "inherit": 0.5}
+"""Of stages that hardly depend on the rows."""
 
 
 @dataclass
@@ -232,10 +234,8 @@ class _Cost:
             student = self._macs[_assistant(node.name)]
         if kind == "prepare":
             return 0.5 + (shape.train_rows + shape.test_rows) / 50_000
-        if kind in ("export", "verify"):
-            return 12.0
-        if kind == "prune":
-            return 5.0
+        if kind in _FIXED_S:
+            return _FIXED_S[kind]
         if kind in ("label", "features"):
             return (
                 None if teacher is None else shape.train_rows * self._recipe.labels.views * teacher / _MACS_PER_SECOND

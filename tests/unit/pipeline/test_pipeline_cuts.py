@@ -66,6 +66,9 @@ def test_the_plan_says_what_each_step_would_leave(cache: ArtifactCache) -> None:
     assert plan.cuts[1].plan["before"] == plan.cuts[0].plan["after"]
     assert plan.as_dict()["cuts"][0]["step"] == 1
     assert [line.seconds for line in plan.lines if line.stage.startswith("steps/student/2-prune")] == [5.0]
+    assert sum(line.seconds or 0 for line in plan.lines if line.stage.startswith("steps/student/1-inherit")) < 2, (
+        "nothing is trained"
+    )
     assert make_plan(recipe(SOFT)).cuts == []
 
 
