@@ -60,9 +60,7 @@ def _listen(lines: queue.Queue[str | None], busy: threading.Event) -> None:
 
 def _prepare(setup: dict[str, Any], progress: Progress) -> Any:
     sys.path[:] = setup["path"]
-    from potstill.pipeline.arms import CompareSpec
     from potstill.pipeline.cache import ArtifactCache
-    from potstill.pipeline.compare import joined
     from potstill.pipeline.execute import Executor, Outcome
     from potstill.pipeline.graph import build
     from potstill.recipe.model import Recipe
@@ -74,6 +72,9 @@ def _prepare(setup: dict[str, Any], progress: Progress) -> Any:
     if setup["made"] is None:
         graph = build(recipe, cache.digests, cache)
     else:
+        from potstill.pipeline.arms import CompareSpec
+        from potstill.pipeline.compare import joined
+
         graph = joined(recipe, CompareSpec.model_validate(setup["made"]["compare"]), cache).graph
     executor = Executor(graph, cache, options, progress)
 

@@ -88,7 +88,7 @@ def arms_of(recipe: Recipe, spec: CompareSpec, shape: DataShape) -> list[Arm]:
 
     Args:
         recipe: with a distill step.
-        spec: arms and budget.
+        spec: arms, and a budget that is said.
         shape: of the data.
 
     Raises:
@@ -100,14 +100,14 @@ def arms_of(recipe: Recipe, spec: CompareSpec, shape: DataShape) -> list[Arm]:
     out = []
     for name in spec.names():
         parts = () if name == CONTROL else tuple(name.split("+"))
-        bits = 1 if "quantize" in parts else 4
+        size = 1 if "quantize" in parts else 4
         if "prune" in parts or parts == ("quantize",):
             student = _bare(steps.teacher(name))
-            done = [steps.inherit()]
+            done = [_step("inherit")]
             if "prune" in parts:
-                done += [steps.prune(chosen.left(bits)), steps.distill("distill" in parts)]
+                done += [steps.prune(chosen.left(size)), steps.distill("distill" in parts)]
         else:
-            student, done = chosen.student(bits), [steps.distill("distill" in parts)]
+            student, done = chosen.student(size), [steps.distill("distill" in parts)]
         if "quantize" in parts:
             done.append(steps.quantize("distill" in parts))
         arm = recipe.model_copy(update={"student": student, "steps": tuple(done), "controls": (), "export": ()})
@@ -140,9 +140,6 @@ class _Steps:
             )
         return model
 
-    def inherit(self) -> StepSpec:
-        return _step("inherit")
-
     def distill(self, taught: bool) -> StepSpec:
         """Return the recipe's own training, or the same on the truth alone."""
         step = self._first["distill"]
@@ -166,6 +163,16 @@ class _Steps:
         return step.model_copy(update={"objectives": objectives_of("hard-label", self._recipe.task.output)})
 
 
+def budgeted(recipe: Recipe, spec: CompareSpec, shape: DataShape) -> CompareSpec:
+    """Return `spec` with its budget said: where it says none, what the recipe's student takes in float32."""
+    from potstill.models.tools.build import new_model
+
+    if spec.weight_bytes is not None or spec.macs is not None:
+        return spec
+    module = new_model(_bare(recipe.student), shape.io, shape.stats).module
+    return spec.model_copy(update={"weight_bytes": 4 * sum(p.numel() for p in module.parameters())})
+
+
 def _step(kind: str, **fields: Any) -> StepSpec:
     found: StepSpec = step_kinds[kind](kind=kind, **fields)
     return found
@@ -179,40 +186,25 @@ class _Sizes:
     """How large a model may be, by the bytes of one weight."""
 
     def __init__(self, recipe: Recipe, spec: CompareSpec, shape: DataShape) -> None:
-        self._recipe, self._spec, self._shape = recipe, spec, shape
-        self.weight_bytes = spec.weight_bytes
+        self._own, self._spec, self._shape = recipe.student, spec, shape
         self._found: dict[int, ModelSpec] = {}
 
-    def student(self, bits: int) -> ModelSpec:
+    def student(self, size: int) -> ModelSpec:
         """Return the recipe's student, as wide as the budget allows."""
         from potstill.models.tools.scaled import widest
 
-        if bits not in self._found:
-            own = self._recipe.student
-            self._found[bits] = widest(own, self._shape.io, self._shape.stats, self._fits(bits))
-        return self._found[bits]
+        if size not in self._found:
+            self._found[size] = widest(self._own, self._shape.io, self._shape.stats, self._fits(size))
+        return self._found[size]
 
-    def left(self, bits: int) -> dict[str, int]:
+    def left(self, size: int) -> dict[str, int]:
         """Return what pruning must leave."""
-        limit = self._limit()
+        limit, macs = self._spec.weight_bytes, self._spec.macs
         if limit is not None:
-            return {"params": limit // bits}
-        assert self._spec.macs is not None
-        return {"macs": self._spec.macs}
+            return {"params": limit // size}
+        assert macs is not None
+        return {"macs": macs}
 
-    def _limit(self) -> int | None:
-        if self._spec.weight_bytes is not None or self._spec.macs is not None:
-            return self._spec.weight_bytes
-        if self.weight_bytes is None:
-            self.weight_bytes = 4 * _params(self._recipe.student, self._shape)
-        return self.weight_bytes
-
-    def _fits(self, bits: int) -> Callable[[Any], bool]:
-        limit, macs = self._limit(), self._spec.macs
-        return lambda cost: (limit is None or cost.params * bits <= limit) and (macs is None or cost.macs <= macs)
-
-
-def _params(spec: ModelSpec, shape: DataShape) -> int:
-    from potstill.models.tools.build import new_model
-
-    return sum(p.numel() for p in new_model(_bare(spec), shape.io, shape.stats).module.parameters())
+    def _fits(self, size: int) -> Callable[[Any], bool]:
+        limit, macs = self._spec.weight_bytes, self._spec.macs
+        return lambda cost: (limit is None or cost.params * size <= limit) and (macs is None or cost.macs <= macs)

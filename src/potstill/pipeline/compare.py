@@ -12,7 +12,7 @@ from potstill.core.errors import PotstillError
 from potstill.core.fingerprint import environment
 from potstill.core.hashing import StatCache, digest_json
 from potstill.core.progress import Progress
-from potstill.pipeline.arms import Arm, CompareSpec, arms_of
+from potstill.pipeline.arms import Arm, CompareSpec, arms_of, budgeted
 from potstill.pipeline.bits import check_bits
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.cuts import check_cuts
@@ -37,7 +37,10 @@ class Comparison:
 
     graph: Graph
     arms: list[Arm]
+    graphs: list[Graph]
+    """Of each arm alone."""
     spec: CompareSpec
+    """Its budget said."""
 
     def last(self, arm: str, seed: int) -> str:
         """Return the name of the node that leaves an arm's finished model."""
@@ -94,13 +97,10 @@ def comparison(
     recipe: Recipe, spec: CompareSpec, cache: ArtifactCache, options: RunOptions, progress: Progress
 ) -> Comparison:
     """Return the graph of a comparison; the data is prepared first, since the budget chooses models by its shape."""
-    plain = recipe.model_copy(update={"controls": (), "export": ()})
-    first = build(plain, cache.digests, cache)
-    prepare = first.nodes["prepare"]
-    Executor(first, cache, options, progress).run(prepare)
+    first = _plain(recipe, cache)
+    Executor(first, cache, options, progress).run(first.nodes["prepare"])
     found = joined(recipe, spec, cache)
-    for arm in found.arms:
-        graph = build(arm.recipe, cache.digests, cache)
+    for graph in found.graphs:
         check_objectives(graph, cache, check_cuts(graph, cache))
         check_bits(graph, cache)
     return found
@@ -110,15 +110,19 @@ def joined(recipe: Recipe, spec: CompareSpec, cache: ArtifactCache) -> Compariso
     """Return all arms in one graph, what they share once; the data must be prepared."""
     if not recipe.export:
         raise PotstillError(f"{recipe.name}: a comparison runs artifacts; export is empty. Add {{kind: onnx}}.")
-    key = build(recipe.model_copy(update={"controls": (), "export": ()}), cache.digests, cache).nodes["prepare"].key
-    shape = shape_of(recipe.data, cache.path(key))
+    shape = shape_of(recipe.data, cache.path(_plain(recipe, cache).nodes["prepare"].key))
     assert shape is not None
+    spec = budgeted(recipe, spec, shape)
     arms = arms_of(recipe, spec, shape)
-    out = Comparison(Graph(recipe), arms, spec)
-    for arm in arms:
-        _join(out.graph, build(arm.recipe, cache.digests, cache), arm.name)
+    out = Comparison(Graph(recipe), arms, [build(arm.recipe, cache.digests, cache) for arm in arms], spec)
+    for arm, graph in zip(arms, out.graphs, strict=True):
+        _join(out.graph, graph, arm.name)
     _add_artifacts(out, cache.digests)
     return out
+
+
+def _plain(recipe: Recipe, cache: ArtifactCache) -> Graph:
+    return build(recipe.model_copy(update={"controls": (), "export": ()}), cache.digests, cache)
 
 
 def _join(graph: Graph, of_arm: Graph, arm: str) -> None:

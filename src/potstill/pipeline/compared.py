@@ -45,11 +45,8 @@ class Findings:
         teacher, taught = self._independent(["evaluate/teacher"]), self.facts("teach")
         arms = [self._arm(arm, correct) for arm in self.found.arms]
         spec, recipe = self.found.spec, self.recipe
-        limit = spec.weight_bytes
-        if limit is None and spec.macs is None:
-            limit = 4 * next(a["params"] for a in arms if a["name"] == CONTROL)
         for arm in arms:
-            arm["over"] = _over(arm, limit, spec.macs)
+            arm["over"] = _over(arm, spec.weight_bytes, spec.macs)
         return {
             "schema": 1,
             "name": recipe.name,
@@ -59,7 +56,7 @@ class Findings:
             "recipe": recipe_text,
             "task": recipe.task.kind,
             "metric": recipe.task.called,
-            "budget": {"weight_bytes": limit, "macs": spec.macs},
+            "budget": {"weight_bytes": spec.weight_bytes, "macs": spec.macs},
             "seeds": self.seeds,
             "test_rows": len(self.dataset.splits["test"]),
             "format": recipe.export[0].kind,
@@ -89,17 +86,15 @@ class Findings:
         return {"value": value, "low": low, "high": high, "unit": self.recipe.task.unit}
 
     def _arm(self, arm: Arm, correct: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        steps = [self.facts(self.found.last(arm.name, s)) for s in self.seeds]
-        profile, measured = steps[0]["profile"], self.measured["latency"][arm.name]
+        profile = self.facts(self.found.last(arm.name, self.seeds[0]))["profile"]
+        measured = self.measured["latency"][arm.name]
         ratio = measured.pop("ratio")
-        sizes = [s["profile"]["params"] for s in steps]
         return {
             "name": arm.name,
             "says": arm.says,
             "model": arm.recipe.student.kind,
             "steps": [step.kind for step in arm.recipe.steps],
             "params": profile["params"],
-            "params_per_seed": sizes,
             "macs": profile["macs"],
             "weight_bytes": self._weight_bytes(arm.name),
             "file_bytes": self.measured["bytes"][arm.name],

@@ -5,6 +5,7 @@ Reads `results.json` and the pictures beside it; computes no figure of its own.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,15 +36,10 @@ def build(run: Path, samples: bool = True) -> Path:
 
 def verdict_table(results: dict[str, Any], width: int = 80) -> Table:
     """Return teacher, student and controls beside one another, with as many columns as `width` characters hold."""
-    from rich.console import Console
+    from potstill.report._fitted import fitted
 
     columns = [("params", "params"), ("macs", "MACs"), ("latency", "latency"), ("size", "file")]
-    wide = Console(width=1000)
-    for num in range(len(columns), 0, -1):
-        table = _table(results, dict(columns[:num]))
-        if wide.measure(table).maximum <= width:
-            return table
-    return _table(results, {})
+    return fitted(partial(_table, results), columns, width)
 
 
 def _table(results: dict[str, Any], columns: dict[str, str]) -> Table:

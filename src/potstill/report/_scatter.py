@@ -34,9 +34,7 @@ def frontier(spots: Sequence[Spot]) -> list[Spot]:
     return out
 
 
-def scatter(
-    title: str, spots: Sequence[Spot], caption: str, say: Callable[[float], str], *, percent: bool, limit: float | None
-) -> str:
+def scatter(title: str, spots: Sequence[Spot], caption: str, say: Callable[[float], str], *, percent: bool) -> str:
     """Return a chart of spots, x by factors, the frontier as a line, with a legend; an empty string without spots.
 
     Args:
@@ -45,12 +43,11 @@ def scatter(
         caption: below the axis.
         say: a tick of x in words.
         percent: y is a share, else a number.
-        limit: of x, drawn as an upright line; None for none.
     """
     spots = [s for s in spots if s.x > 0]
     if not spots:
         return ""
-    xs = [math.log10(s.x) for s in spots] + ([] if limit is None else [math.log10(limit)])
+    xs = [math.log10(s.x) for s in spots]
     ys = [v for s in spots for v in (s.low, s.high)]
     wide, high = max(xs) - min(xs), max(ys) - min(ys)
     pad_x, pad_y = wide * 0.08 or 0.1, high * 0.08 or 0.01
@@ -63,10 +60,6 @@ def scatter(
         axes.line("grid", x, axes.top, x, base)
         axes.text(x, base + 18, say(value), "middle")
     axes.text(axes.width - axes.right, axes.height - 3, caption, "end", "dim")
-    if limit is not None:
-        x = axes.sx(math.log10(limit))
-        axes.line("zero", x, axes.top, x, base, ' stroke-dasharray="4 4"')
-        axes.text(x - 5, axes.top + 11, "budget", "end", "dim")
     best = frontier([s for s in spots if s.compared and not s.over])
     points = " ".join(f"{axes.sx(math.log10(s.x)):.1f},{axes.sy(s.y):.1f}" for s in best)
     axes.parts.append(f'<polyline fill="none" class="zero" stroke-width="1.2" points="{points}"/>')

@@ -6,6 +6,7 @@ Reads `compare.json`; computes no figure of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from potstill.core import atomic
 from potstill.core.units import human_bytes, human_count
 from potstill.report import _say as say
+from potstill.report._fitted import fitted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +35,7 @@ def build(folder: Path) -> Path:
         spots = [_spot(scatter.Spot, "teacher", teacher, of, TEACHER)] if of(teacher) else []
         for arm, colour in zip(results["arms"], cycle(SERIES), strict=False):
             spots.append(_spot(scatter.Spot, arm["name"], arm, of, colour))
-        return scatter.scatter(name, spots, caption, words, percent=not error, limit=None)
+        return scatter.scatter(name, spots, caption, words, percent=not error)
 
     metric = say.metric(results)
     html = template("compare.html").render(
@@ -43,7 +45,7 @@ def build(folder: Path) -> Path:
         budget=budget(results),
         sentences=sentences(results),
         rows=[_row(arm) for arm in results["arms"]],
-        teacher=_row({**teacher, "name": "teacher", "gain": None, "says": teacher["name"], "over": []}),
+        teacher=_row({**teacher, "name": "teacher", "gain": None, "over": []}),
         against=_against(results),
         charts=[
             (f"Test {metric} against size", chart("size", "file", lambda a: a["file_bytes"] or 0, human_bytes)),
@@ -135,7 +137,6 @@ def _row(arm: dict[str, Any]) -> dict[str, Any]:
     gain, ratio, memory = arm.get("gain"), arm.get("latency_ratio"), arm.get("peak_memory_bytes")
     return {
         "name": arm["name"],
-        "says": arm["says"],
         "accuracy": say.with_interval(arm["accuracy"]),
         "points": say.points_with_interval(gain) if gain else "",
         "verdict": gain["verdict"] if gain else "",
@@ -158,15 +159,8 @@ def _against(results: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def comparison_table(results: dict[str, Any], width: int = 80) -> Table:
     """Return the arms beside one another, with as many columns as `width` characters hold."""
-    from rich.console import Console
-
     columns = [("size", "file"), ("ratio", "latency ratio"), ("params", "params"), ("memory", "memory")]
-    wide = Console(width=1000)
-    for num in range(len(columns), 0, -1):
-        table = _table(results, dict(columns[:num]))
-        if wide.measure(table).maximum <= width:
-            return table
-    return _table(results, {})
+    return fitted(partial(_table, results), columns, width)
 
 
 def _table(results: dict[str, Any], columns: dict[str, str]) -> Table:
@@ -182,7 +176,7 @@ def _table(results: dict[str, Any], columns: dict[str, str]) -> Table:
     for column in (f"{say.metric(results)}, 95 %", *columns.values(), "over control"):
         table.add_column(column, justify="right", no_wrap=bool(columns))
     table.add_column("verdict", no_wrap=True)
-    teacher = _row({**results["teacher"], "name": "teacher", "gain": None, "says": "", "over": []})
+    teacher = _row({**results["teacher"], "name": "teacher", "gain": None, "over": []})
     for row in (teacher, *map(_row, results["arms"])):
         verdict = f"[{say.STYLES[row['verdict']]}]{row['verdict']}[/]" if row["verdict"] else ""
         verdict = "[red]over the budget[/]" if row["over"] else verdict

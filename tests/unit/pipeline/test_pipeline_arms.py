@@ -10,7 +10,7 @@ import pytest
 from potstill.core.errors import PotstillError
 from potstill.core.samples import DataStats
 from potstill.models import ModelIO
-from potstill.pipeline.arms import CompareSpec, arms_of
+from potstill.pipeline.arms import CompareSpec, arms_of, budgeted
 from potstill.pipeline.shape import DataShape
 from potstill.recipe.model import Recipe
 from potstill.stages.distill import DistillStep
@@ -34,7 +34,9 @@ def recipe(**edits: Any) -> Recipe:
 
 
 def test_the_control_learns_from_the_truth_and_is_trained_alike() -> None:
-    control, distill = arms_of(recipe(), CompareSpec(arms=("distill",)), SHAPE)
+    spec = budgeted(recipe(), CompareSpec(arms=("distill",)), SHAPE)
+    assert spec.weight_bytes == 4 * 658 and budgeted(recipe(), spec, SHAPE) is spec
+    control, distill = arms_of(recipe(), spec, SHAPE)
     assert (control.name, distill.name) == ("control", "distill")
     assert control.recipe.student == distill.recipe.student == recipe().student
     (ours,), (theirs,) = control.recipe.steps, distill.recipe.steps
@@ -90,5 +92,5 @@ def test_a_teacher_that_is_a_black_box_cannot_be_cut(tmp_path: Path) -> None:
     with pytest.raises(
         PotstillError, match="begins with the teacher's own weights, and a teacher of kind 'onnx' has none"
     ):
-        arms_of(black, CompareSpec(arms=("quantize",)), SHAPE)
-    assert len(arms_of(black, CompareSpec(arms=("distill",)), SHAPE)) == 2
+        arms_of(black, CompareSpec(arms=("quantize",), weight_bytes=5_000), SHAPE)
+    assert len(arms_of(black, CompareSpec(arms=("distill",), weight_bytes=5_000), SHAPE)) == 2

@@ -59,7 +59,6 @@ def widest(spec: ModelSpec, io: ModelIO, stats: DataStats, fits: Callable[[Profi
             new = new_model(model.model_copy(update={"weights": None, "backbone": None}), io, stats)
         return profile(new.module, new.io)
 
-    low, high = 0.0, _WIDEST
     best = spec if fits(cost(spec)) else None
     low = 1.0 if best is not None else 0.0
     high = _WIDEST if best is not None else 1.0
