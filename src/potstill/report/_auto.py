@@ -27,9 +27,15 @@ def sentence(results: dict[str, Any]) -> str:
         tried += f" In {failed} of {len(seeds)} seed{'s' if len(seeds) != 1 else ''} none of them could be trained to its end."
     return (
         f"{tried} The finished student is kept only where it is judged better than the finished control hard-label, by "
-        f"{seeds[0]['choice']['validation_rows']:,} validation rows{_prior(seeds)}: so in {len(kept)} of {len(seeds)} "
+        f"{seeds[0]['choice']['validation_rows']:,} validation rows{_groups(seeds)}{_prior(seeds)}: so in {len(kept)} of {len(seeds)} "
         f"seed{'s' if len(seeds) != 1 else ''}{'' if kept else ', which is to say: train it alone'}."
     )
+
+
+def _groups(seeds: list[dict[str, Any]]) -> str:
+    """Return of how many groups the validation rows are; "" where they are of none."""
+    num = seeds[0]["choice"]["validation_groups"]
+    return "" if num is None else f" of {num} group{'s' if num > 1 else ''}, each of which counts as one,"
 
 
 def _prior(seeds: list[dict[str, Any]]) -> str:

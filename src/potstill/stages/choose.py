@@ -13,6 +13,7 @@ from potstill.stages._parts import labelled_rows, set_threads
 from potstill.stages._quantised import answering
 from potstill.tasks import AnyTask, Truth
 from potstill.train.last_choice import Judged, judge
+from potstill.verify.gain import clustered
 
 _OF_THE_RACE = ("race", "untrained")
 """Facts that stay with the student's own training."""
@@ -44,13 +45,17 @@ class ChooseStage(StageSpec):
         return {**{k: v for k, v in facts.items() if k not in _OF_THE_RACE}, "choice": choice}
 
     def _judge(self, context: StageContext, dataset: Any) -> dict[str, Any]:
+        validation, truth = dataset.splits["validation"], Truth.of(dataset, "validation")
         correct = {arm: self._correct(context.inputs[arm], dataset) for arm in ("student", "control")}
+        # Rows of one person or speaker are alike: each group is one value.
+        values = {a: clustered(c[None], validation.groups, truth)[0] for a, c in correct.items()}
         train, gate = dataset.splits["train"], manifest(context.inputs["teacher"])["facts"]["gate"]
         labelled = len(labelled_rows(train)) / len(train)
-        judged = judge(correct["student"], correct["control"], labelled, float(gate["accuracy"]))
+        judged = judge(values["student"], values["control"], labelled, float(gate["accuracy"]))
         return {
-            "chosen": judged.chosen, "why": self._why(judged), "student": judged.student, "control": judged.control,
-            "expected": judged.expected, "gain": judged.gain, "validation_rows": judged.rows,
+            "chosen": judged.chosen, "why": self._why(judged, len(correct["student"])), "student": judged.student,
+            "control": judged.control, "expected": judged.expected, "gain": judged.gain, "validation_rows": len(correct["student"]),
+            "validation_groups": None if validation.groups is None else judged.num,
         }  # fmt: skip
 
     def _without(self, context: StageContext, dataset: Any, untrained: str) -> dict[str, Any]:
@@ -59,13 +64,16 @@ class ChooseStage(StageSpec):
         return {
             "chosen": "control", "why": f"no candidate could be trained to its end ({untrained}), so the control is kept",
             "student": None, "control": float(correct.mean()), "expected": 0.0, "gain": 0.0, "validation_rows": len(correct),
+            "validation_groups": None,
         }  # fmt: skip
 
-    def _why(self, judged: Judged) -> str:
+    def _why(self, judged: Judged, rows: int) -> str:
         text = (
             f"{self.task.headline} {judged.student:.4f} of the student against {judged.control:.4f} of the control on "
-            f"{judged.rows} validation rows"
+            f"{rows} validation rows"
         )
+        if judged.num != rows:
+            text += f" of {judged.num} group{'s' if judged.num > 1 else ''}"
         if judged.expected:
             text += (
                 f", where {100 * judged.expected:+.1f} points were to be expected: {100 * judged.gain:+.1f} together"

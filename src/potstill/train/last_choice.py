@@ -1,5 +1,5 @@
 """The finished student or its finished control? Validation rows, joined with what the ledger leads one to expect. Shapes: N
-rows."""
+independent values: rows, or groups of them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Judged:
     """Gain that one would expect without having looked."""
     gain: float
     """Their mean, each weighed by its precision: above 0, the student is kept."""
-    rows: int
+    num: int
+    """Independent values that were looked at."""
 
     @property
     def chosen(self) -> str:
@@ -44,14 +45,15 @@ def judge(student_N: NDArray[Any], control_N: NDArray[Any], labelled: float, tea
     alone decide; level, the control is kept.
 
     Args:
-        student_N: each validation row's share of the headline metric, [0, 1].
+        student_N: each validation row's share of the headline metric, [0, 1]; where rows belong to groups, one value a group,
+            whose mean is that of the rows. One group is one value, which says next to nothing.
         control_N: likewise of the control, on the same rows.
         labelled: share of training rows whose label the student may use, [0, 1].
         teacher_accuracy: of the teacher on labelled rows, [0, 1].
     """
     differences, num = student_N - control_N, len(student_N)
     seen = float(differences.mean())
-    # One more row that differs than there are: a few rows that all agree do not prove that all would.
+    # One more value that differs than there are: a few that all agree do not prove that all would.
     variance = (float(np.square(differences).sum()) + 1 - num * seen**2) / num**2
     control = float(control_N.mean())
     expected = RECOVERED * (1 - labelled) * max(0.0, teacher_accuracy - control)

@@ -181,7 +181,12 @@ def independent(correct_SN: NDArray[Any], groups_N: NDArray[Any] | None, truth: 
         groups_N: of the split's rows, judged or not; None where none is stated.
         truth: of the same rows.
     """
-    if groups_N is None or one_group(groups_N, truth):
+    return correct_SN if one_group(groups_N, truth) else clustered(correct_SN, groups_N, truth)
+
+
+def clustered(correct_SN: NDArray[Any], groups_N: NDArray[Any] | None, truth: Truth) -> NDArray[Any]:
+    """Return one value a judged row, or one a group where rows belong to groups, even if to one alone; as `independent` otherwise."""
+    if groups_N is None:
         return correct_SN
     known, weights = truth.labels_N >= 0, truth.weights_N
     return by_group(correct_SN, groups_N[known], None if weights is None else weights[known])

@@ -130,7 +130,7 @@ def chosen(kept: list[str]) -> dict[str, Any]:
                                tried("dkd", 9, None, "the loss must stay finite")],
             }],
             "choice": {"chosen": arm, "why": "seen", "student": 0.95 if arm == "student" else 0.9, "control": 0.917,
-                       "expected": 0.0, "gain": 0.02, "validation_rows": 60},
+                       "expected": 0.0, "gain": 0.02, "validation_rows": 60, "validation_groups": None},
         }
         for seed, arm in enumerate(kept)
     ]  # fmt: skip

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from potstill.tasks import Truth
 from potstill.train.last_choice import RECOVERED, judge
+from potstill.verify.gain import clustered
 
 
 def rows(right: int, num: int) -> np.ndarray:
@@ -18,7 +20,7 @@ def rows(right: int, num: int) -> np.ndarray:
 )
 def test_with_every_label_the_rows_alone_decide(student: int, control: int, chosen: str) -> None:
     found = judge(rows(student, 100), rows(control, 100), 1.0, 0.99)
-    assert (found.chosen, found.expected, found.rows) == (chosen, 0.0, 100)
+    assert (found.chosen, found.expected, found.num) == (chosen, 0.0, 100)
     assert (found.student, found.control) == (student / 100, control / 100)
 
 
@@ -47,3 +49,17 @@ def test_the_two_are_weighed_by_their_precision() -> None:
     variance, prior = (1 + 1 - 20 * 0.05**2) / 400, (0.075 + 0.01) ** 2
     assert found.expected == pytest.approx(0.075)
     assert found.gain == pytest.approx((0.05 / variance + 0.075 / prior) / (1 / variance + 1 / prior))
+
+
+def test_rows_of_one_speaker_are_one_value_and_those_of_many_decide() -> None:
+    student, control, truth = rows(70, 100), rows(85, 100), Truth(np.zeros(100, np.int64), ["a"])
+
+    def judged(num_groups: int) -> str:
+        groups = np.arange(100) % num_groups
+        values = [clustered(v[None], groups, truth)[0] for v in (student, control)]
+        found = judge(*values, 0.1, 0.99)
+        assert found.num == num_groups and found.student == pytest.approx(0.70)
+        return found.chosen
+
+    assert judge(student, control, 0.1, 0.99).chosen == "control"
+    assert [judged(n) for n in (1, 2, 50)] == ["student", "student", "control"]
