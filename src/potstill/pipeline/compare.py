@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.core import atomic
-from potstill.core.errors import PotstillError
+from potstill.core.errors import BudgetError, PotstillError
 from potstill.core.fingerprint import environment
 from potstill.core.hashing import StatCache, digest_json
 from potstill.core.progress import Progress
@@ -100,9 +100,12 @@ def comparison(
     first = _plain(recipe, cache)
     Executor(first, cache, options, progress).run(first.nodes["prepare"])
     found = joined(recipe, spec, cache)
-    for graph in found.graphs:
-        check_objectives(graph, cache, check_cuts(graph, cache))
-        check_bits(graph, cache)
+    for arm, graph in zip(found.arms, found.graphs, strict=True):
+        try:
+            check_objectives(graph, cache, check_cuts(graph, cache))
+            check_bits(graph, cache)
+        except BudgetError as err:
+            raise BudgetError(f"--arms {arm.name}: {err} Give another budget, or leave this arm out.") from err
     return found
 
 
