@@ -24,7 +24,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # before anything imports torch or NumPy
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests" / "faults"), str(ROOT / "src")]
+sys.path[:0] = [str(ROOT / "tests" / "faults"), str(ROOT / "tests"), str(ROOT / "src")]
 RESULTS = ROOT / "docs" / "results"
 LEDGERS = ROOT / "runs" / "faults"
 
@@ -37,7 +37,8 @@ from _faults_kills import GroupKilled, GroupWaits, StagesKilled, TrainingKilled 
 from _faults_labels import CutWhileRead, DiskFull, FilesTorn, LabellingKilled, TwoWriters  # noqa: E402
 from _faults_recipes import RecipesHurt  # noqa: E402
 from _faults_runs import ChangedWhileRun, CommandKilled, LiveTeacher, RunDiskFull, TwoRuns  # noqa: E402
-from _faults_server import Server  # noqa: E402
+
+from forks import Server  # noqa: E402
 
 FAULTS: tuple[type[Fault], ...] = (
     TrainingKilled, CommandKilled, GroupKilled, GroupWaits, StagesKilled, LabellingKilled, TwoWriters, TwoRuns, FilesTorn,

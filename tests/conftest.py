@@ -35,6 +35,8 @@ os.environ["POTSTILL_CACHE"] = str(_cache)
 
 from hypothesis import HealthCheck, settings  # noqa: E402 - after the environment is set
 
+from forks import Server  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent
 
 settings.register_profile("dev", deadline=None, max_examples=50)
@@ -81,6 +83,14 @@ def require_tool() -> Callable[..., str]:
         pytest.fail(message) if _required("TOOLS") else pytest.skip(message)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Generator[Server, None, None]:
+    """The process that forks those that run a command or are hurt."""
+    server = Server(tmp_path_factory.mktemp("forks") / "log")
+    yield server
+    server.close()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from _faults_disk import CannotMount
-from _faults_server import Server
+
+from forks import Server
 
 ROOT = Path(__file__).resolve().parents[2]
 

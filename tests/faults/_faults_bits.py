@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 import yaml
 from _faults import Fault, Trial, check, content, fresh
 from _faults_kills import WORK, timeless
-from _faults_server import Server
 from _faults_work import SMALL, Recipe, edited, make
 
+from forks import Server
 from potstill.core import artifact
 
 HERE = "_faults_bits"

@@ -6,7 +6,7 @@ import ctypes
 import os
 from pathlib import Path
 
-from _faults_server import Server
+from forks import Server
 
 _NEW_MOUNTS, _NEW_USER = 0x00020000, 0x10000000
 _READ_ONLY, _REMOUNT, _BIND, _RECURSIVE, _PRIVATE = 1, 32, 4096, 16384, 1 << 18

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 from _faults import ROOT, Fault, Trial, check, fresh
-from _faults_server import Server
+
+from forks import Server
 
 sys.path.append(str(ROOT / "tests" / "unit" / "teachers"))  # its small teacher, as torch and as ONNX
 

@@ -16,9 +16,9 @@ from typing import Any, ClassVar
 
 import yaml
 from _faults import Fault, Trial, check, content, fresh, sha256
-from _faults_server import Ended, Server
 from _faults_work import SMALL, VARIANTS, Recipe, edited
 
+from forks import Ended, Server
 from potstill.core import artifact
 from potstill.pipeline.cache import ArtifactCache
 

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from _faults import Fault, Trial, check, content, fresh
 from _faults_disk import needs_mounts, private_mounts, read_only, small_disk
-from _faults_server import Server, kill_when
 
+from forks import Server, kill_when
 from potstill.core.errors import PotstillError, StoreError
 from potstill.labels._layout import shard_problem, shards_of, sidecar, unseal
 from potstill.labels.codecs import CodecSpec, registry

@@ -17,9 +17,9 @@ from _faults_bits import potstill
 from _faults_disk import needs_mounts, private_mounts, read_only, small_disk
 from _faults_kills import FINISH, WORK, nothing_half_done, timeless
 from _faults_labels import KINDS, digests
-from _faults_server import Server
 from _faults_work import SMALL, Recipe, edited
 
+from forks import Server
 from potstill.core import artifact
 
 sys.path.append(str(ROOT / "tests" / "unit" / "teachers"))  # its small teacher, as torch and as ONNX

@@ -6,7 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from _faults_server import kill_when
+from forks import kill_when
 
 Recipe = dict[str, Any]
 

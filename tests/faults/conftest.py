@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from _faults import Dose, Fault, Record, scratch_folder, trials
 from _faults_disk import CannotMount
-from _faults_server import Server
+
+from forks import Server
 
 
 @pytest.fixture(scope="session")
@@ -20,16 +21,8 @@ def scratch() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
-def server(scratch: Path) -> Iterator[Server]:
-    """The process that forks those that are hurt."""
-    made = Server(scratch / "log")
-    yield made
-    made.close()
-
-
 @pytest.fixture
-def dose(scratch: Path, server: Server) -> Iterator[Dose]:
+def dose(scratch: Path, forks: Server) -> Iterator[Dose]:
     """dose(Fault) -> the records of its small dose, of which none has a problem."""
     made: list[Path] = []
 
@@ -38,7 +31,7 @@ def dose(scratch: Path, server: Server) -> Iterator[Dose]:
         made.append(folder)
         folder.mkdir()
         try:
-            records = list(trials(kind(folder, server), doses or kind.small, seed=0))
+            records = list(trials(kind(folder, forks), doses or kind.small, seed=0))
         except CannotMount as err:
             pytest.skip(f"machine: no process may mount a disk of its own: {err}")
         problems = [f"trial {r.index}: {r.problem}" for r in records if r.problem]

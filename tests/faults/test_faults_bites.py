@@ -14,13 +14,14 @@ from _faults_inputs import NpzHurt
 from _faults_kills import TrainingKilled
 from _faults_labels import CutWhileRead, DiskFull, FilesTorn, LabellingKilled
 from _faults_runs import ChangedWhileRun, LiveTeacher, TwoRuns
-from _faults_server import Server
+
+from forks import Server
 
 
 @pytest.fixture
-def sabotaged(server: Server) -> Iterator[Server]:
-    yield server
-    server.sabotage = None
+def sabotaged(forks: Server) -> Iterator[Server]:
+    yield forks
+    forks.sabotage = None
 
 
 @pytest.mark.parametrize(
@@ -55,15 +56,15 @@ def test_it_is_found(scratch: Path, sabotaged: Server, kind: type[Fault], sabota
     assert found, f"{kind.name} did not notice {sabotage}"
 
 
-def test_torn_files_and_codecs(scratch: Path, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torn_files_and_codecs(scratch: Path, forks: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """These two work in the test's own process."""
     from potstill.labels import writer
     from potstill.labels.codecs.int8_affine import Int8AffineSpec
 
     with monkeypatch.context() as broken:
         broken.setattr(writer, "shard_problem", lambda folder, entry: None)
-        assert any(r.problem for r in trials(FilesTorn(fresh(scratch / "bites"), server), 40, seed=1))
+        assert any(r.problem for r in trials(FilesTorn(fresh(scratch / "bites"), forks), 40, seed=1))
     with monkeypatch.context() as broken:
         bound = Int8AffineSpec.error_bound
         broken.setattr(Int8AffineSpec, "error_bound", lambda self, values: bound(self, values) / 3)
-        assert any(r.problem for r in trials(Codecs(fresh(scratch / "bites"), server), 60, seed=1))
+        assert any(r.problem for r in trials(Codecs(fresh(scratch / "bites"), forks), 60, seed=1))

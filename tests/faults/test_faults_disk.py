@@ -10,8 +10,9 @@ from _faults_bits import ArtifactFlips, FlipsWhileTraining, StoreFlips
 from _faults_kills import WORK
 from _faults_labels import CutWhileRead, DiskFull, FilesTorn
 from _faults_runs import ChangedWhileRun, RunDiskFull
-from _faults_server import Server
 from _faults_work import SMALL
+
+from forks import Server
 
 
 def test_bits_of_a_label_store(dose: Dose) -> None:
@@ -26,8 +27,8 @@ def test_damage(dose: Dose, kind: type[Fault]) -> None:
     dose(kind)
 
 
-def test_repair_under_other_numerics_is_refused(tmp_path: Path, server: Server) -> None:
-    made = server.must(WORK, cache=str(tmp_path), recipe=SMALL, upto="prepare|teach|label")["made"]
+def test_repair_under_other_numerics_is_refused(tmp_path: Path, forks: Server) -> None:
+    made = forks.must(WORK, cache=str(tmp_path), recipe=SMALL, upto="prepare|teach|label")["made"]
     key = made["label"][0]
     folder = tmp_path / "artifacts" / key
     whole = content(folder)
@@ -35,9 +36,9 @@ def test_repair_under_other_numerics_is_refused(tmp_path: Path, server: Server) 
     data = shard.read_bytes()
     shard.write_bytes(data[:-9] + bytes([data[-9] ^ 4]) + data[-8:])
     hurt = content(folder)
-    code, said = server.must("_faults_bits:repair_elsewhere", cache=str(tmp_path), key=key, accept=False)
+    code, said = forks.must("_faults_bits:repair_elsewhere", cache=str(tmp_path), key=key, accept=False)
     assert code == 4 and "another instruction_set" in said and str(folder) in said
     assert content(folder) == hurt, "a refused repair changes nothing"
-    code, said = server.must("_faults_bits:repair_elsewhere", cache=str(tmp_path), key=key, accept=True)
+    code, said = forks.must("_faults_bits:repair_elsewhere", cache=str(tmp_path), key=key, accept=True)
     assert code == 0 and shard.name in said
     assert shard.read_bytes() == whole[shard.relative_to(folder).as_posix()], "the same processor after all"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 from tiny_recipe import changed
+
+from forks import Server
 
 Write = Callable[..., Path]
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -43,14 +44,16 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    """cli("run", recipe, ...) -> finished process."""
+def cli(tmp_path: Path, forks: Server, tmp_path_factory: pytest.TempPathFactory) -> Cli:
+    """cli("run", recipe, ...) -> finished process, forked from one that has everything imported."""
+    said = tmp_path_factory.mktemp("said")
 
     def run(*args: object, check: int | None = 0, **extra: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "potstill", *map(str, args)], cwd=tmp_path, env=environment(**extra),
-            capture_output=True, text=True, timeout=300, check=False,
+        argv, files = [*map(str, args)], [said / "out", said / "err"]
+        code = forks.must(
+            "forks:command", limit=300, argv=argv, folder=str(tmp_path), env=environment(**extra), out=str(files[0]), err=str(files[1])
         )  # fmt: skip
+        done = subprocess.CompletedProcess(argv, code, *(file.read_text() for file in files))
         assert "Traceback" not in done.stderr or check is None, done.stderr
         if check is not None:
             assert done.returncode == check, done.stdout + done.stderr

@@ -1,7 +1,7 @@
-"""A process that has everything imported and forks a child for each job: a kill costs milliseconds, not an import.
+"""A process that has everything imported and forks a child for each job: a run or a kill costs milliseconds, not an import.
 
-A job is a function of this folder by name, with JSON arguments. Jobs of one request run beside one another; each can be
-killed, at a moment in seconds or at the n-th time that it touches a file. Run as a program, this is the server.
+A job is a function of the tests by name, with JSON arguments; `command` is the command line. Jobs of one request run beside one
+another; each can be killed, at a moment in seconds or at the n-th time that it touches a file. Run as a program, this is the server.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import os
+import runpy
 import select
 import signal
 import subprocess
@@ -20,14 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
 PRELOAD = (
     "numpy", "torch", "onnxruntime", "safetensors.torch", "potstill.api", "potstill.pipeline.run", "potstill.report",
     "potstill.pipeline.check", "potstill.labels.writer", "potstill.labels.live", "potstill.train.loop",
     "potstill.models.tools.saved", "potstill.models.tools.profile", "potstill.exporters.parity",
     "potstill.verify.accuracy", "potstill.stages._fit", "potstill.teachers.gate", "potstill.data.pictures", "yaml",
-    "sklearn.datasets", "scipy.special", "pyarrow.parquet", "onnxscript", "torch.onnx", "potstill.teachers._torch",
+    "sklearn.datasets", "scipy.stats", "pyarrow.parquet", "onnxscript", "torch.onnx", "potstill.teachers._torch",
+    "torch.export", "torch._dynamo", "potstill.cli.app", "potstill.exporters.onnx", "tokenizers",
 )  # fmt: skip
 FILE_EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate", "os.utime"}
 _ENOUGH = 60_000
@@ -69,7 +69,7 @@ class Server:
     Args:
         log: file that takes what children write to stdout and stderr.
 
-    `sabotage` names a function of _faults_sabotage that every child calls first: to see that the checks can fail.
+    `sabotage` names a function of faults/_faults_sabotage that every child calls first: to see that the checks can fail.
     """
 
     def __init__(self, log: Path) -> None:
@@ -81,7 +81,7 @@ class Server:
         self.sabotage: str | None = None
         self._log = open(log, "ab")  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "_faults_server.py")], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, __file__], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=self._log,
         )  # fmt: skip
 
@@ -105,9 +105,9 @@ class Server:
         """Run one job."""
         return self.run({"call": call, "args": args, "kill_after": kill_after, "limit": limit})[0]
 
-    def must(self, call: str, **args: Any) -> Any:
+    def must(self, call: str, *, limit: float = 120, **args: Any) -> Any:
         """Run one job that has to succeed and return its value."""
-        ended = self.one(call, **args)
+        ended = self.one(call, limit=limit, **args)
         if ended.code != 0:
             raise AssertionError(f"{call} ended with {ended.code}: {ended.value}")
         return ended.value
@@ -122,6 +122,28 @@ class Server:
             self._process.kill()
             self._process.wait()
         self._log.close()
+
+
+def command(argv: list[str], folder: str, env: dict[str, str], out: str, err: str) -> int:
+    """Return the exit code of `python -m potstill` in a folder, under these variables; what it says goes to two files."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(env)
+    for descriptor, name in ((1, out), (2, err)):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv, sys.path[0] = ["potstill", *argv], folder
+    try:
+        runpy.run_module("potstill", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return 0
 
 
 def _serve() -> None:
@@ -204,5 +226,4 @@ def _child(job: dict[str, Any], writing: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(HERE))
     _serve()
