@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -127,9 +128,9 @@ def judged(prepared: Path, trained: Path, evaluated: Path) -> dict[str, Any]:
     dataset, model = Dataset.open(prepared), load_model(trained)
     truth, test, pair = Truth.of(dataset, "test"), dataset.splits["test"], model.preprocess
     out: dict[str, Any] = {"params": sum(p.numel() for p in model.module.parameters())}
-    own, ways = pair.spec, {"greedy": 1, f"beam {BEAM}": BEAM}
+    own, ways = pair.writing, {"greedy": 1, f"beam {BEAM}": BEAM}
     for way, beam in ways.items():
-        pair.spec = own.model_copy(update={"beam": beam})
+        pair.writing = replace(own, beam=beam)
         kept = np.asarray(open_arrays(evaluated / "outputs.safetensors")["outputs"])
         outputs = kept if beam == own.beam else predict(model.module, pair, test)
         out[way] = scores(outputs, truth) | {"ms": timed(model.module, pair, np.asarray(test.samples[:TIMED]))}
