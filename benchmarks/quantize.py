@@ -85,8 +85,8 @@ def needed(graph: Any, wanted: str) -> list[str]:
     return [name for name in graph.nodes if name in found]
 
 
-def student_of(recipe: Any, seed: int) -> tuple[Path, Path]:
-    """Return (prepared data, student) of a seed, made where they are not in the cache."""
+def student_of(recipe: Any, seed: int) -> tuple[Path, Path, int]:
+    """Return (prepared data, student, seed of its last step) of a seed, made where they are not in the cache."""
     from potstill.core.progress import Progress
     from potstill.pipeline.cache import ArtifactCache, default_root
     from potstill.pipeline.execute import Executor
@@ -99,13 +99,14 @@ def student_of(recipe: Any, seed: int) -> tuple[Path, Path]:
     last = last_step(graph, STUDENT, seed)
     for name in needed(graph, last):
         executor.run(graph.nodes[name])
-    return cache.path(graph.nodes["prepare"].key), cache.path(graph.nodes[last].key)
+    return cache.path(graph.nodes["prepare"].key), cache.path(graph.nodes[last].key), graph.nodes[last].spec.seed
 
 
 def measured(name: str, arm: str, seed: int, seeds: int, small: bool) -> dict[str, Any]:
     """Return the ledger's line of one arm."""
     from torch import nn
 
+    from potstill.core import rng
     from potstill.core.progress import Progress
     from potstill.data.dataset import Dataset
     from potstill.exporters.onnx import OnnxSpec
@@ -117,7 +118,7 @@ def measured(name: str, arm: str, seed: int, seeds: int, small: bool) -> dict[st
 
     started = time.monotonic()
     recipe = recipe_of(name, arm, seeds, small)
-    prepared, folder = student_of(recipe, recipe.seed + seed)
+    prepared, folder, drawn_by = student_of(recipe, recipe.seed + seed)
     dataset, model, spec = Dataset.open(prepared), load_model(folder), quant_of(folder)
     outside, test = model.preprocess.outside_numpy, dataset.splits["test"]
     with tempfile.TemporaryDirectory() as work:
@@ -126,7 +127,9 @@ def measured(name: str, arm: str, seed: int, seeds: int, small: bool) -> dict[st
         artifact = OnnxSpec().export(whole, example, Path(work), spec)
         if arm == "ort8":
             train = dataset.splits["train"]
-            rows = np.arange(min(ROWS, len(train)), dtype=np.int64)
+            rows = np.sort(
+                rng.permutation(rng.seed_of(drawn_by, "calibration"), 0, len(train))[:ROWS]
+            )  # as the step draws them
             artifact = OnnxSpec().load(ort_static(artifact.path, outside(gather(train, rows)[0])))
         outputs = run_split(artifact, len(test), lambda rows: outside(gather(test, rows)[0]), Progress("quiet"))
         size = artifact.path.stat().st_size
