@@ -54,7 +54,7 @@ unit: setup-dev ## the fast tests only
 	$(PYTEST) $(wildcard $(FAST))
 
 slow-tests: setup-dev ## whole runs, faults, examples
-	$(PYTEST) tests $(addprefix --ignore=,$(FAST))
+	$(PYTEST) tests $(addprefix --ignore=,$(FAST)) --durations=20 --durations-min=10
 
 test: lint unit slow-tests ## every check
 

@@ -1,10 +1,10 @@
 """Compare pruning, quantising, distilling and what joins them on shipped recipes, under one budget each.
 
-Usage: python benchmarks/compare.py [NAME ...] [--seeds N] [--threads N]     # default: digits clinc150 spoken-digits, 5 seeds
+Usage: python benchmarks/compare.py [NAME ...] [--seeds N] [--threads N]     # default: all of RUNS, 5 seeds
 
 Claims 2 and 12 of the article that this project began with: pruning 4.2 MB / 87.1 % / 18 ms, quantisation 2.1 / 85.3 / 12,
 distillation 2.3 / 88.7 / 14; and pruned and distilled together from 25.6 M parameters to 9.1 M for 0.8 points. Here every arm has one
-budget, of digits half of what its teacher takes in int8: quantising alone stops at a quarter of float32, is over it and marked so, and
+budget, of digits a half and an eighth of what its teacher takes in int8: quantising alone stops at a quarter of float32, is over it and marked so, and
 all that joins it has something left to do. The control has the same budget. Goes on where it was stopped; writes docs/results/compare.md and .json for what is finished. clinc150 and spoken-digits need POTSTILL_DATA.
 """
 
@@ -21,9 +21,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
-RECIPES = ("digits", "clinc150", "spoken-digits")
-BUDGETS = {"digits": 38_877, "clinc150": 400_000, "spoken-digits": 60_000}
-"""Bytes of weights: of digits half of its teacher's in int8; of the others, whose teachers are encoders from elsewhere, the student's goal."""
+RUNS = {"digits": ("digits", 38_877), "digits-eighth": ("digits", 9_720), "clinc150": ("clinc150", 400_000),
+        "spoken-digits": ("spoken-digits", 60_000)}  # fmt: skip
+"""Recipe and bytes of weights: of digits half and an eighth of its teacher's in int8; of the others, whose teachers are encoders
+from elsewhere, the student's goal."""
 
 
 def git(*args: str) -> str:
@@ -36,16 +37,17 @@ def compared(name: str, seeds: int, threads: int, folder: Path) -> dict[str, Any
     import potstill as ps
     from potstill.recipe.load import load
 
-    path = ROOT / "recipes" / f"{name}.yaml"
+    recipe, budget = RUNS[name]
+    path = ROOT / "recipes" / f"{recipe}.yaml"
     cuttable = load(path).teacher.kind in ("train", "zoo")
     arms = () if cuttable else ("distill", "distill+quantize")
     found = ps.compare(
-        path, arms=arms, seeds=seeds, weight_bytes=BUDGETS[name], out=folder / name, threads=threads, progress="plain"
+        path, arms=arms, seeds=seeds, weight_bytes=budget, out=folder / name, threads=threads, progress="plain"
     )
     results = found.results
     return {
-        "recipe": name, "date": datetime.now(UTC).isoformat(timespec="minutes"), "commit": git("rev-parse", "--short", "HEAD"),
-        "command": f"potstill compare recipes/{name}.yaml --seeds {seeds} --weight-bytes {BUDGETS[name]}"
+        "recipe": recipe, "run": name, "date": datetime.now(UTC).isoformat(timespec="minutes"), "commit": git("rev-parse", "--short", "HEAD"),
+        "command": f"potstill compare recipes/{recipe}.yaml --seeds {seeds} --weight-bytes {budget}"
         + (f" --arms {','.join(arms)}" if arms else ""),
         "verdict": found.verdict, **{k: v for k, v in results.items() if k not in ("recipe", "name")},
     }  # fmt: skip
@@ -65,7 +67,7 @@ def table(kept: list[dict[str, Any]]) -> str:
     for k in kept:
         environment = k["environment"]
         lines += [
-            f"## {k['recipe']}", "", k["verdict"].replace("\n", "\n\n"), "",
+            f"## {k['recipe']}, {human_bytes(k['budget']['weight_bytes'])} of weights", "", k["verdict"].replace("\n", "\n\n"), "",
             "| arm | accuracy of the file, 95 % | over the control, points | verdict | file | parameters | latency, of the teacher's | memory |",
             "|---|---|---|---|---|---|---|---|",
         ]  # fmt: skip
@@ -91,21 +93,21 @@ def table(kept: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="*", default=[*RECIPES], metavar="NAME")
+    parser.add_argument("names", nargs="*", default=[*RUNS], metavar="NAME")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=ROOT / "runs" / "compare")
     given = parser.parse_args()
     file = RESULTS / "compare.json"
-    kept = {k["recipe"]: k for k in (json.loads(file.read_text()) if file.exists() else [])}
+    kept = {k["run"]: k for k in (json.loads(file.read_text()) if file.exists() else [])}
     for name in given.names:
-        if name not in BUDGETS:
-            parser.error(f"NAME: must be one of {', '.join(BUDGETS)}; got {name!r}")
-        if name != "digits" and "POTSTILL_DATA" not in os.environ:
+        if name not in RUNS:
+            parser.error(f"NAME: must be one of {', '.join(RUNS)}; got {name!r}")
+        if RUNS[name][0] != "digits" and "POTSTILL_DATA" not in os.environ:
             print(f"{name}: needs POTSTILL_DATA; left out", file=sys.stderr)
             continue
         kept[name] = compared(name, given.seeds, given.threads, given.runs)
-        ordered = [kept[n] for n in RECIPES if n in kept]
+        ordered = [kept[n] for n in RUNS if n in kept]
         file.write_text(json.dumps(ordered, indent=1) + "\n")
         (RESULTS / "compare.md").write_text(table(ordered))
         print(kept[name]["verdict"], flush=True)
