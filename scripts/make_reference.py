@@ -141,17 +141,23 @@ def commands() -> Iterator[str]:
 
 def _command(name: str, command: Any) -> Iterator[str]:
     if hasattr(command, "commands"):
+        if command.invoke_without_command:
+            yield _section(name, command)
         for child in command.commands.values():
             yield from _command(f"{name} {child.name}", child)
         return
+    yield _section(name, command)
+
+
+def _section(name: str, command: Any) -> str:
+    """Return what a command is, and its arguments and options."""
     arguments = [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and p.name != "help"]
     usage = " ".join([name, *(p.name.upper() for p in arguments)])
-    yield f"### {name}\n\n`{usage}`\n\n{command.help}\n\n"
+    text = f"### {name}\n\n`{usage}`\n\n{command.help}\n\n"
     rows = [f"| `{p.name.upper()}` | {_plain(p.help)} |\n" for p in arguments]
     rows += [f"| `{', '.join([*p.opts, *p.secondary_opts])}` | {_plain(p.help)}{_given(p)} |\n" for p in options]
-    if rows:
-        yield "| argument | what it is |\n|---|---|\n" + "".join(rows) + "\n"
+    return text + ("| argument | what it is |\n|---|---|\n" + "".join(rows) + "\n" if rows else "")
 
 
 def _given(option: Any) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from potstill.compress._planner import PruningPlan
+    from potstill.devices.judge import Judgement
     from potstill.recipe.model import Recipe
 
 
@@ -184,6 +185,29 @@ def compare(
     if done.changed or not (folder / "compare.html").exists():
         build(folder)
     return Comparison(folder, done.results)
+
+
+def fit(
+    model: str | Path, device: str, *, int8: bool = False, dims: Mapping[str, int] | None = None, **budget: float
+) -> list[Judgement]:
+    """Return whether a model file fits a device, a verdict for each of its runtimes, the best first; nothing is run.
+
+    Args:
+        model: .onnx or .tflite.
+        device: a name as in `potstill devices`, or a profile in YAML.
+        int8: judge a float model as it would be in integers.
+        dims: sizes of open dimensions by name.
+        budget: latency_ms, peak_memory_bytes, flash_bytes, energy_mj; each may be left out.
+
+    Raises:
+        DeviceError: the model cannot be counted, there is no such device or limit.
+    """
+    from potstill.devices.catalogue import profile_of
+    from potstill.devices.judge import budget_of, judge_all
+    from potstill.devices.read import read_cost
+
+    cost = read_cost(Path(model), dims)
+    return judge_all(cost.as_int8() if int8 else cost, profile_of(device), budget_of(budget))
 
 
 def plan_pruning(

@@ -64,7 +64,7 @@ def test_commands_that_pages_show_exist(page: str) -> None:
     for line in re.findall(r"^    potstill ([^#\n]+)", (ROOT / page).read_text(), re.M):
         words = line.split()
         command = root.commands[words[0]]  # type: ignore[attr-defined]
-        if hasattr(command, "commands"):
+        if words[1:] and words[1] in getattr(command, "commands", {}):
             command = command.commands[words[1]]
         known = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
         asked = {w for w in words if w.startswith("--")}

@@ -16,6 +16,8 @@ MODULES = [
     "potstill.cli.app",
     "potstill.data",
     "potstill.data.augment",
+    "potstill.devices.judge",
+    "potstill.devices.catalogue",
     "potstill.exporters",
     "potstill.labels",
     "potstill.labels.codecs",

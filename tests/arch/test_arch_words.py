@@ -17,7 +17,7 @@ FORBIDDEN = {
         r"(?i)(?:pypi|pythonhosted|download\.pytorch|anaconda|jfrog|artifactory)\.(?:org|com|io)|--(?:extra-)?index"
         "-url"
     ),
-    "a private address": re.compile(r"\b(?:10|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d{1,3}){2,3}\b"),
+    "a private address": re.compile(r"\b(?:10\.\d{1,3}|192\.168|172\.(?:1[6-9]|2\d|3[01]))(?:\.\d{1,3}){2}\b"),
     "a secret": re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY|AKIA[0-9A-Z]{16}|gh[pousr]_[A-Za-z0-9]{36}"),
 }
 

@@ -37,6 +37,7 @@ app = typer.Typer(
 labels_app = typer.Typer(
     help="Check and repair stored soft labels and features.", no_args_is_help=True, rich_markup_mode=None
 )
+devices_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 cache_app = typer.Typer(help="See and clear what is kept between runs.", no_args_is_help=True, rich_markup_mode=None)
 
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe in YAML.", show_default=False)]
@@ -45,6 +46,12 @@ FingerprintOption = Annotated[
     bool, typer.Option("--accept-fingerprint", help="Go on although versions, threads or machine differ.")
 ]
 SamplesOption = Annotated[bool, typer.Option(help="Put test pictures into the report.")]
+
+
+class Integers(str, Enum):
+    """What a model is judged as."""
+
+    int8 = "int8"
 
 
 class Logger(str, Enum):
@@ -177,6 +184,40 @@ def verify(
 
 
 @app.command()
+def fit(
+    models: Annotated[list[Path], typer.Argument(help="Model files, .onnx or .tflite.", show_default=False)],
+    device: Annotated[
+        list[str] | None,
+        typer.Option(help="A device, or a profile in YAML; may be repeated.", show_default="all devices"),
+    ] = None,
+    all_devices: Annotated[
+        bool, typer.Option("--all-devices", help="Judge on every device; none is then named.")
+    ] = False,
+    latency_ms: Annotated[float | None, typer.Option(help="Most milliseconds of a sample.", show_default=False)] = None,
+    peak_memory_bytes: Annotated[float | None, typer.Option(help="Most RAM it may take.", show_default=False)] = None,
+    flash_bytes: Annotated[float | None, typer.Option(help="Most flash it may take.", show_default=False)] = None,
+    energy_mj: Annotated[float | None, typer.Option(help="Most millijoules of a sample.", show_default=False)] = None,
+    dtype: Annotated[
+        Integers | None, typer.Option("--as", help="Judge a float model as it would be.", show_default=False)
+    ] = None,
+    dim: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=N", help="Size of an open dimension; may be repeated.", show_default=False),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which devices can run a model. What stops the others; modelled from published figures; exit 3 if a named one cannot."""
+    from potstill.cli.devices import dims_of, print_fit
+    from potstill.devices.judge import budget_of
+
+    print_fit(
+        models, [] if all_devices else device or [],
+        budget_of({"latency_ms": latency_ms, "peak_memory_bytes": peak_memory_bytes, "flash_bytes": flash_bytes, "energy_mj": energy_mj}),
+        dtype.value if dtype else None, dims_of(dim or []), as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)], samples: SamplesOption = True
 ) -> None:
@@ -213,8 +254,28 @@ def schema() -> None:
     typer.echo(json.dumps(Recipe.model_json_schema(), indent=1))
 
 
+app.add_typer(devices_app, name="devices")
 app.add_typer(labels_app, name="labels")
 app.add_typer(cache_app, name="cache")
+
+
+@devices_app.callback()
+def devices(context: typer.Context, as_json: JsonOption = False) -> None:
+    """List devices. Memory, runtimes, and what their modelled latency was off by on models held out."""
+    if context.invoked_subcommand is None:
+        from potstill.cli.devices import print_devices
+
+        print_devices(as_json=as_json)
+
+
+@devices_app.command("show")
+def devices_show(
+    name: Annotated[str, typer.Argument(help="A device, or a profile in YAML.", show_default=False)],
+) -> None:
+    """Show every fact of a device. With its status and source, and what its latencies rest on."""
+    from potstill.cli.devices import print_device
+
+    print_device(name)
 
 
 @labels_app.command("check")

@@ -35,6 +35,10 @@ class ShapeError(PotstillError, ValueError):
     """Tensors do not fit together; names both shapes."""
 
 
+class DeviceError(PotstillError, ValueError):
+    """A device is not known, or its profile says what a profile may not."""
+
+
 class TeacherError(PotstillError):
     """The teacher failed the gate before labelling."""
 

@@ -27,6 +27,10 @@ SURFACE = {
     "compare": {"recipe", "--arms", "--seeds", "--weight-bytes", "--macs", "--out", "--threads", "--accept-fingerprint", "--json"},
     "taps": {"recipe", "--json"},
     "verify": {"model", "--data", "--threads", "--scale", "--json"},
+    "fit": {"models", "--device", "--all-devices", "--latency-ms", "--peak-memory-bytes", "--flash-bytes", "--energy-mj", "--as", "--dim",
+            "--json"},
+    "devices": {"--json"},
+    "devices show": {"name"},
     "report": {"run", "--samples", "--no-samples"},
     "list": {"family", "--json"},
     "schema": set(),
@@ -63,9 +67,8 @@ def faulty(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str]
 def test_the_surface_is_what_other_tools_rely_on() -> None:
     found = {}
     for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
-        for full, leaf in [(f"{name} {n}", c) for n, c in getattr(command, "commands", {}).items()] or [
-            (name, command)
-        ]:
+        alone = [(name, command)] if getattr(command, "invoke_without_command", True) else []
+        for full, leaf in [*alone, *((f"{name} {n}", c) for n, c in getattr(command, "commands", {}).items())]:
             found[full] = {o for p in leaf.params for o in (*p.opts, *p.secondary_opts)} - {"--help", "-h"}
     assert found == SURFACE
 
@@ -86,7 +89,8 @@ def test_every_option_and_argument_says_what_it_is() -> None:
     from typer._click.core import Command
 
     def leaves(command: Command) -> list[Command]:
-        return [leaf for c in getattr(command, "commands", {}).values() for leaf in leaves(c)] or [command]
+        alone = [command] if getattr(command, "invoke_without_command", True) and command.name != "root" else []
+        return alone + [leaf for c in getattr(command, "commands", {}).values() for leaf in leaves(c)]
 
     for command in leaves(get_command(app)):
         assert command.help
