@@ -68,7 +68,7 @@ def table(kept: list[dict[str, Any]]) -> str:
         environment = k["environment"]
         lines += [
             f"## {k['recipe']}, {human_bytes(k['budget']['weight_bytes'])} of weights", "", k["verdict"].replace("\n", "\n\n"), "",
-            "| arm | accuracy of the file, 95 % | over the control, points | verdict | file | parameters | latency, of the teacher's | memory |",
+            f"| arm | {k['metric']} of the file, 95 % | over the control, points | verdict | file | parameters | latency, of the teacher's | memory |",
             "|---|---|---|---|---|---|---|---|",
         ]  # fmt: skip
         for arm in k["arms"]:
