@@ -21,12 +21,16 @@ PICKLES = {
     "pickletools",
 }
 UNSAFE_CALLS = {
-    "eval", "exec", "os.system", "os.popen", "pandas.read_pickle", "torch.save", "torch.jit.load", "torch.hub.load",
+    "eval", "exec", "os.system", "os.popen", "pandas.read_pickle", "torch.save", "torch.hub.load",
     "torch.package.PackageImporter", "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.unsafe_load_all",
     "yaml.full_load", "yaml.full_load_all",
 }  # fmt: skip
 UNSAFE_METHODS = {"save_state", "load_state"}
 """Accelerate's: they pickle."""
+PROGRAM_HOMES = {
+    "torch.jit.load": "src/potstill/core/runtimes/torchscript.py",
+}
+"""Calls that run a program, and the runtime, served in a child process alone, that may make each."""
 TORCH_LOAD_HOME = "src/potstill/models/tools/import_weights.py"
 
 
@@ -63,6 +67,23 @@ def test_torch_load_is_called_in_one_place_and_weights_only() -> None:
     for where, call in found:
         flags = {k.arg: getattr(k.value, "value", None) for k in call.keywords}
         assert flags.get("weights_only") is True, f"{where}:{call.lineno}: weights_only must be True"
+
+
+def test_programs_are_opened_by_their_runtimes_alone() -> None:
+    found = {(full, name(path)) for path, full, _ in _everywhere() if full in PROGRAM_HOMES}
+    assert found == set(PROGRAM_HOMES.items())
+
+
+def test_only_children_import_runtimes() -> None:
+    """A runtime is named, and imported in the child; what is shared and constants are the exception."""
+    allowed = {"potstill.core.runtimes", "potstill.core.runtimes._base", "potstill.core.runtimes._torch"}
+    for path, tree in sources().items():
+        if "core/runtimes/" in name(path):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("potstill.core.runtimes."):
+                constants = all(alias.name.isupper() for alias in node.names)
+                assert node.module in allowed or constants, f"{name(path)}:{node.lineno} imports {node.module}"
 
 
 def test_numpy_load_never_allows_pickle() -> None:

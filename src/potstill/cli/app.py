@@ -171,16 +171,21 @@ def taps(recipe: RecipeArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def verify(
-    model: Annotated[Path, typer.Argument(help="An ONNX file, ours or anybody's.", show_default=False)],
+    model: Annotated[
+        Path, typer.Argument(help="A model file (.onnx, .tflite, ...), ours or anybody's.", show_default=False)
+    ],
     data: Annotated[Path, typer.Option(help="The recipe whose test split is used.", show_default=False)],
     threads: Annotated[int, typer.Option(help="CPU threads of the runtime.", min=1)] = 1,
     scale: Annotated[float, typer.Option(help="A foreign model's pixel range: 1 or 255.")] = 1.0,
+    run_program: Annotated[
+        bool, typer.Option("--run-program", help="Run a file that is a program (.ts) though no run made it here.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model file on a recipe's test pictures. Accuracy, latency, memory and size, each measured here."""
     from potstill.cli.run import verify_file
 
-    verify_file(model, data, threads=threads, scale=scale, as_json=as_json)
+    verify_file(model, data, threads=threads, scale=scale, run_program=run_program, as_json=as_json)
 
 
 @app.command()

@@ -86,13 +86,17 @@ def write_report(folder: Path, *, samples: bool) -> None:
     print(build(folder, samples=samples))
 
 
-def verify_file(model: Path, recipe_path: Path, *, threads: int, scale: float, as_json: bool) -> None:
+def verify_file(
+    model: Path, recipe_path: Path, *, threads: int, scale: float, run_program: bool, as_json: bool
+) -> None:
     """Run a model file over the test split of a recipe and print what was measured."""
     from potstill.cli.show import print_facts
     from potstill.pipeline.check import verify_against
     from potstill.recipe.load import load
 
-    facts = verify_against(model, load(recipe_path), threads=threads, scale=scale, progress=Progress("auto"))
+    facts = verify_against(
+        model, load(recipe_path), threads=threads, scale=scale, progress=Progress("auto"), trusted=run_program
+    )
     if as_json:
         print(json.dumps(facts))
     else:

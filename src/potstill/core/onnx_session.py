@@ -122,6 +122,13 @@ class OnnxGraph:
         return out
 
 
+def warm() -> None:
+    """Load the runtime, so that what a model adds to it can be measured."""
+    import onnxruntime
+
+    onnxruntime.get_available_providers()
+
+
 def _opened(path: Path, threads: int) -> Any:
     import onnxruntime as ort
 

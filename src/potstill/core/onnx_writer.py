@@ -19,12 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core.errors import PotstillError
-from potstill.core.onnx_session import OnnxGraph, OnnxSession
+from potstill.core.onnx_session import OnnxGraph, OnnxSession, warm
 from potstill.core.writing import Remembering, Stepper, Whole, Writing
 
 CARD = "writing"
 """The metadata's key."""
 _LONGEST = 1 << 16
+
+__all__ = ["CARD", "OnnxWriter", "card_of", "opened", "warm"]
 
 
 def opened(path: Path, threads: int = 1) -> OnnxSession | OnnxWriter:

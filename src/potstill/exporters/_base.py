@@ -6,11 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from potstill.core.child import ChildSession
 from potstill.core.errors import ExportError
 from potstill.core.spec import Registry, Spec
 from potstill.core.writing import Writing
@@ -84,8 +85,20 @@ class Parity:
 class ExporterSpec(Spec, ABC):
     """A format. Nothing is exported unchecked: the export stage compares the artifact before it keeps it."""
 
+    suffix: ClassVar[str]
+    """Of its files' names, with the dot."""
+    runtime: ClassVar[str]
+    """Module that opens its files, of `core`; what measures memory imports nothing else."""
+    program: ClassVar[bool] = False
+    """Whether its files are programs: one of foreign origin is run only where the user says so."""
+    repeats: ClassVar[bool] = True
+    """Whether the same module gives the same bytes."""
     kind: str
     tolerance: float
+
+    def modules(self) -> Iterator[str]:
+        yield from super().modules()
+        yield self.runtime
 
     @abstractmethod
     def export(
@@ -115,9 +128,15 @@ class ExporterSpec(Spec, ABC):
         raise ExportError(f"export.{self.kind}: the model must give one answer at once; it writes texts token by token, which this "
                           "format does not hold. Use kind: onnx.")  # fmt: skip
 
-    @abstractmethod
     def load(self, path: Path, threads: int = 1) -> Artifact:
-        """Open an artifact that `export` wrote, or a foreign one."""
+        """Open an artifact that `export` wrote, or a foreign one: in a child process, since runtimes of native code may crash on a
+        file that is damaged.
+
+        Raises:
+            PotstillError: it cannot be opened.
+            MissingExtraError: the runtime is not installed.
+        """
+        return ChildSession(self.runtime, path, threads)
 
 
 registry: Registry[ExporterSpec] = Registry("exporters")

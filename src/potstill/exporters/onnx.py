@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import re
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from numpy.typing import NDArray
 from pydantic import Field
@@ -19,6 +14,7 @@ from potstill.core.errors import ExportError
 from potstill.core.onnx_writer import CARD, card_of, opened
 from potstill.core.writing import Writing
 from potstill.exporters._base import Artifact, ExporterSpec, Part, registry
+from potstill.exporters._told import culprit, quiet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,6 +29,8 @@ class OnnxSpec(ExporterSpec):
     """ONNX with a dynamic batch, input "inputs" (pixels in [0, 1]), output "outputs" (logits); one file. A translator is two, one that
     reads and one that writes a token, with what both hold in a third (`core.onnx_writer` says how they are run)."""
 
+    suffix: ClassVar[str] = ".onnx"
+    runtime: ClassVar[str] = "potstill.core.onnx_writer"
     kind: Literal["onnx"] = "onnx"
     tolerance: float = Field(default=1e-4, gt=0)
     """Largest difference of a logit from the module's, absolute plus relative to the largest logit."""
@@ -90,7 +88,7 @@ class OnnxSpec(ExporterSpec):
             module = integers.whole(module, quant, example[0])
             more = {"custom_translation_table": integers.table(), "optimize": False}
         try:
-            with _quiet():
+            with quiet():
                 program = torch.onnx.export(
                     module.eval(), example, dynamo=True, opset_version=self.opset, input_names=inputs, output_names=outputs,
                     dynamic_shapes=dims, verbose=False, **more,
@@ -99,7 +97,7 @@ class OnnxSpec(ExporterSpec):
                     integers.optimise(program)
         except Exception as err:
             raise ExportError(
-                f"export.onnx: the model must be expressible in ONNX with an open batch; got {_culprit(err, module)}. "
+                f"export.onnx: the model must be expressible in ONNX with an open batch; got {culprit(err, module)}. "
                 "Replace it in the model's forward."
             ) from err
         assert program is not None
@@ -151,45 +149,6 @@ def _share(protos: Sequence[Any], path: Path) -> None:
             data.extend(raw)
     if data:
         atomic.write_bytes(path, bytes(data))
-
-
-@contextlib.contextmanager
-def _quiet() -> Any:
-    """Keep the exporter's chatter away from the user's terminal."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
-def _culprit(err: BaseException, module: nn.Module) -> str:
-    """Return what failed in a few words: the operator, or the submodule and what it said."""
-    chain = [err]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
-    operator = re.search(r"No ONNX function found for <OpOverload\(op='([\w.]+)'", "\n".join(map(str, chain)))
-    if operator:
-        return f"operator={operator[1]!r}"
-    names = {id(m): name for name, m in module.named_modules() if name}
-    where = ""
-    for link in chain:
-        trace = link.__traceback__
-        while trace is not None:
-            owner = trace.tb_frame.f_locals.get("self")
-            if id(owner) in names:
-                where = f"module={names[id(owner)]!r} ({type(owner).__name__}): "
-            trace = trace.tb_next
-    root = chain[-1]
-    said = next((line.strip() for line in str(root).splitlines() if line.strip()), "")
-    return f"{where}{type(root).__name__}: {said[:300]}"
 
 
 def _check_signature(proto: Any) -> None:

@@ -57,7 +57,7 @@ class MeasureStage(StageSpec):
             path, size[arm] = artifact_of(context.inputs[f"{EXPORTED}{arm}"])
             preprocess = models[arm].preprocess
             calls[arm] = timed(preprocess, self.exporter.load(path, self.threads), samples)
-            memory[arm] = peak_memory(path, preprocess.outside_numpy(samples[0]), self.threads)
+            memory[arm] = peak_memory(self.exporter.runtime, path, preprocess.outside_numpy(samples[0]), self.threads)
         calls["teacher"], runtime = teacher_call(self.teacher, self.exporter, context, dataset, samples, self.threads)
         found = interleaved(
             calls, blocks=self.blocks, lock=context.options.cache / "locks" / "measure.lock",

@@ -81,6 +81,8 @@ class VerifyStage(StageSpec):
             candidates, blocks=self.verify.blocks, lock=context.options.cache / "locks" / "measure.lock",
             per_call=len(samples),
         )  # fmt: skip
-        facts["memory"] = peak_memory(path, model.preprocess.outside_numpy(samples[0]), self.verify.threads)
+        facts["memory"] = peak_memory(
+            self.exporter.runtime, path, model.preprocess.outside_numpy(samples[0]), self.verify.threads
+        )
         facts[self.task.headline] = float(self.task.correct(outputs, Truth.of(dataset, "test")).mean())
         return facts

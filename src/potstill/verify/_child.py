@@ -1,11 +1,13 @@
-"""Loads a model in a process of its own and says how much memory that took. Imports no torch.
+"""Loads a model in a process of its own and says how much memory that took. Imports no torch itself.
 
-Run as: python -m potstill.verify._child MODEL THREADS SHAPE; prints one JSON line.
+Run as: python -m potstill.verify._child RUNTIME MODEL THREADS SHAPE; prints one JSON line.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -22,20 +24,21 @@ def main() -> None:
     """Measure."""
     import numpy as np
 
-    from potstill.core.onnx_writer import OnnxWriter, opened
-
-    path, threads, shape = Path(sys.argv[1]), int(sys.argv[2]), tuple(json.loads(sys.argv[3]))
-    import onnxruntime
-
-    onnxruntime.get_available_providers()
+    name, path, threads, shape = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), tuple(json.loads(sys.argv[4]))
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # runtimes talk on stdout
+    runtime = importlib.import_module(name)
+    runtime.warm()
     baseline = _peak_bytes()
-    session = opened(path, threads)
+    session = runtime.opened(path, threads)
     for _ in range(3):
-        if isinstance(session, OnnxWriter):
+        if hasattr(session, "longest"):
             session.longest()
         else:
             session(np.zeros(shape, session.input_dtype))
-    print(json.dumps({"peak": _peak_bytes(), "baseline": baseline, "torch": "torch" in sys.modules}))
+    found = {"peak": _peak_bytes(), "baseline": baseline, "torch": "torch" in sys.modules}
+    print(json.dumps(found), file=answer, flush=True)
+    os.dup2(answer.fileno(), 1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Any ONNX file over a recipe's test split."""
+"""Any model file of a known format over a recipe's test split."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from potstill.core import atomic
 from potstill.core.errors import PotstillError, ShapeError
-from potstill.core.onnx_session import OnnxSession, external_locations
-from potstill.core.onnx_writer import OnnxWriter, opened
+from potstill.core.onnx_session import external_locations
+from potstill.core.onnx_writer import OnnxWriter
 from potstill.core.progress import Progress
 from potstill.core.samples import input_shape
 from potstill.data.augment import make_batch
 from potstill.data.dataset import Dataset
+from potstill.exporters import ExporterSpec, registry
 from potstill.tasks import TaskSpec, Truth
 from potstill.verify.accuracy import run_split
 from potstill.verify.gain import accuracy_interval, independent
-from potstill.verify.latency import interleaved
+from potstill.verify.latency import calling, interleaved
 from potstill.verify.memory import peak_memory
 
 if TYPE_CHECKING:
@@ -30,29 +31,30 @@ _Arrays: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def verify_model(
-    path: Path, dataset: Dataset, task: TaskSpec, *, threads: int, scale: float, lock: Path
+    path: Path, dataset: Dataset, task: TaskSpec, *, threads: int, scale: float, lock: Path, trusted: bool = False
 ) -> dict[str, Any]:
     """Return what was measured of a model file.
 
     Args:
-        path: an ONNX file; ours says that it reads pixels in [0, 1], a foreign one reads them times `scale`.
+        path: of a format that an exporter writes; ours says that it reads pixels in [0, 1], a foreign one reads them times `scale`.
         dataset: its test split is used.
         task: gives the metrics.
         threads: of the runtime.
         scale: pixel range of a foreign model.
         lock: file under which only one process measures.
+        trusted: run a file of a format that is a program: the user says so, or a run made it here.
 
     Raises:
-        PotstillError: no such file, or one that cannot be run.
+        PotstillError: no such file, one that cannot be run, or a program that is not trusted.
         ShapeError: it takes other pixels or gives another number of classes.
     """
-    if not path.is_file():
+    exporter = format_of(path)
+    if exporter.program and not trusted:
         raise PotstillError(
-            f"{path}: must be an .onnx file that exists; got {'a folder' if path.is_dir() else 'none'}."
+            f"{path}: a {exporter.suffix} file is a program, and no run on this machine made this one: running it runs whatever is in "
+            "it. If you trust whoever gave it to you: potstill verify --run-program"
         )
-    if path.suffix != ".onnx":
-        raise PotstillError(f"{path}: must be an .onnx file; got {path.suffix or 'a name without a suffix'}.")
-    session = opened(path, threads)
+    session: Any = exporter.load(path, threads)
     ours = "potstill" in session.metadata
     if ours and scale != 1.0:
         raise PotstillError(
@@ -76,7 +78,7 @@ def verify_model(
     metrics = task.metrics(outputs, truth)
     one = inputs(np.zeros(1, dtype=np.int64))
     value, low, high = accuracy_interval(independent(task.correct(outputs, truth)[None], test.groups, truth))
-    latency = interleaved({"model": lambda: session(one)}, blocks=30, lock=lock)["model"]
+    latency = interleaved({"model": calling(session, one)}, blocks=30, lock=lock)["model"]
     return {
         "model": str(path),
         "preprocessing": "inside" if ours else f"pixels times {scale:g}, nothing else",
@@ -88,13 +90,26 @@ def verify_model(
             if k in metrics
         },
         "latency_ms": {**latency, "threads": threads, "batch": 1, "source": "measured"},
-        "peak_memory_bytes": peak_memory(path, one, threads),
-        "file_bytes": _size(session.files if isinstance(session, OnnxWriter) else [path]),
+        "peak_memory_bytes": peak_memory(exporter.runtime, path, one, threads),
+        "file_bytes": _size(session.files if isinstance(session, OnnxWriter) else [path], exporter.suffix),
         **{k: metrics[k] for k in ("per_class", "per_variable") if k in metrics},
     }
 
 
-def _preparation(path: Path, session: OnnxSession | OnnxWriter, dataset: Dataset) -> tuple[_Arrays, _Arrays]:
+def format_of(path: Path) -> ExporterSpec:
+    """Return the format of a file, by its suffix. Raises PotstillError where there is no file, or no such format."""
+    kinds = {cls.suffix: cls for _, cls in registry.items()}
+    if path.suffix not in kinds:
+        known = ", ".join(sorted(kinds))
+        raise PotstillError(f"{path}: must be a model file ({known}); got {path.suffix or 'a name without a suffix'}.")
+    if not path.is_file():
+        raise PotstillError(
+            f"{path}: must be a {path.suffix} file that exists; got {'a folder' if path.is_dir() else 'none'}."
+        )
+    return kinds[path.suffix].model_validate({})
+
+
+def _preparation(path: Path, session: Any, dataset: Dataset) -> tuple[_Arrays, _Arrays]:
     """Return what brings a batch to what a file takes, and what it gives to what the task judges. Raises ShapeError where nothing does."""
     given = input_shape(dataset.kind, dataset.shape)
     if dataset.kind == "text":
@@ -110,7 +125,7 @@ def _preparation(path: Path, session: OnnxSession | OnnxWriter, dataset: Dataset
     return _sized(path, session, dataset, given), lambda outputs: outputs
 
 
-def _sized(path: Path, session: OnnxSession, dataset: Dataset, given: tuple[int, ...]) -> _Arrays:
+def _sized(path: Path, session: Any, dataset: Dataset, given: tuple[int, ...]) -> _Arrays:
     takes = session.input_shape
     if len(takes) != len(given) + 1 or takes[1] not in (None, given[0]):
         raise ShapeError(
@@ -141,10 +156,11 @@ def _saved_input(path: Path, dataset: Dataset) -> Preprocess:
     return spec.input.preprocess(io)
 
 
-def _size(paths: Sequence[Path]) -> int:
-    """Return the bytes of a model's files, with the weights that they keep in files beside them."""
+def _size(paths: Sequence[Path], suffix: str) -> int:
+    """Return the bytes of a model's files, with the weights that an ONNX file keeps in files beside it."""
     found = {path.resolve() for path in paths}
-    found |= {
-        (path.parent / location).resolve() for path in paths for location in external_locations(path.read_bytes())
-    }
+    if suffix == ".onnx":
+        found |= {
+            (path.parent / location).resolve() for path in paths for location in external_locations(path.read_bytes())
+        }
     return sum(path.stat().st_size for path in found)

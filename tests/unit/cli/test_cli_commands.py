@@ -26,7 +26,7 @@ SURFACE = {
             "--json"},
     "compare": {"recipe", "--arms", "--seeds", "--weight-bytes", "--macs", "--out", "--threads", "--accept-fingerprint", "--json"},
     "taps": {"recipe", "--json"},
-    "verify": {"model", "--data", "--threads", "--scale", "--json"},
+    "verify": {"model", "--data", "--threads", "--scale", "--run-program", "--json"},
     "fit": {"models", "--device", "--all-devices", "--latency-ms", "--peak-memory-bytes", "--flash-bytes", "--energy-mj", "--as", "--dim",
             "--json"},
     "devices": {"--json"},
@@ -228,7 +228,7 @@ def test_a_report_of_what_is_no_finished_run(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("no.onnx", "must be an .onnx file that exists; got none"),
+        ("no.onnx", "must be a .onnx file that exists; got none"),
         ("folder.onnx", "got a folder"),
         ("weights.bin", "got .bin"),
         ("text.onnx", "must be an ONNX model"),

@@ -122,3 +122,26 @@ def test_other_channels_or_classes_are_refused(dataset: Dataset, tmp_path: Path)
 def test_a_file_that_is_not_there_is_named(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(PotstillError, match=r"none\.onnx"):
         measure(tmp_path / "none.onnx", dataset)
+
+
+def test_a_program_of_foreign_origin_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "m.ts"
+    path.write_bytes(b"PK\x03\x04 whatever it does")
+    with pytest.raises(PotstillError, match=r"is a program.*--run-program"):
+        measure(path, dataset)
+
+
+def test_only_what_an_export_stage_wrote_here_was_made_here(tmp_path: Path) -> None:
+    from potstill.core import artifact
+    from potstill.pipeline.cache import ArtifactCache
+    from potstill.pipeline.check import made_here
+
+    cache = ArtifactCache(tmp_path / "cache")
+    for stage, data in (("export", b"ours"), ("teach", b"weights")):
+        folder = cache.root / "artifacts" / stage
+        folder.mkdir(parents=True)
+        (folder / "student.ts").write_bytes(data)
+        artifact.seal(folder, {"stage": stage})
+    for data, ours in ((b"ours", True), (b"weights", False), (b"ours too", False)):
+        (tmp_path / "m.ts").write_bytes(data)
+        assert made_here(cache, tmp_path / "m.ts") is ours

@@ -142,13 +142,14 @@ def test_ratio_is_of_paired_blocks() -> None:
     assert found == _ratio((2.0 * speed * noise).tolist(), (8.0 * speed).tolist()), "the bootstrap's seed is fixed"
 
 
+ONNX = "potstill.core.onnx_writer"
 linux = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="machine: is not Linux")
 
 
 @linux
 def test_memory_grows_with_the_model_by_at_least_its_weights(tmp_path: Path) -> None:
     example = np.zeros((1, 1, 2, 2), np.float32)
-    small, large = (peak_memory(dense(tmp_path / f"{w}.onnx", w), example, 1) for w in (4, 1_000_000))
+    small, large = (peak_memory(ONNX, dense(tmp_path / f"{w}.onnx", w), example, 1) for w in (4, 1_000_000))
     for found in (small, large):
         assert found["source"] == "measured"
         assert found["value"] >= 0 and found["baseline"] > 5_000_000
@@ -160,14 +161,14 @@ def test_memory_grows_with_the_model_by_at_least_its_weights(tmp_path: Path) -> 
 def test_memory_does_not_inherit_the_parents(tmp_path: Path) -> None:
     """ru_maxrss would: this process holds more than the child ever does."""
     ballast = np.ones(60_000_000)  # 480 MB
-    found = peak_memory(dense(tmp_path / "m.onnx", 4), np.zeros((1, 1, 2, 2), np.float32), 1)
+    found = peak_memory(ONNX, dense(tmp_path / "m.onnx", 4), np.zeros((1, 1, 2, 2), np.float32), 1)
     assert found["baseline"] + found["value"] < ballast.nbytes / 2
 
 
 @linux
 def test_child_loads_no_torch(tmp_path: Path) -> None:
     code = "import sys, potstill.verify._child as c; sys.argv = ['', *sys.argv[1:]]; c.main(); print('torch' in sys.modules)"
-    command = [sys.executable, "-c", code, str(dense(tmp_path / "m.onnx", 4)), "1", "[1, 1, 2, 2]"]
+    command = [sys.executable, "-c", code, ONNX, str(dense(tmp_path / "m.onnx", 4)), "1", "[1, 1, 2, 2]"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     said, torch_loaded = done.stdout.splitlines()
     assert '"torch": false' in said
@@ -178,7 +179,7 @@ def test_child_loads_no_torch(tmp_path: Path) -> None:
 def test_a_file_that_does_not_run_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
     with pytest.raises(PotstillError, match=r"bad\.onnx"):
-        peak_memory(tmp_path / "bad.onnx", np.zeros((1, 1, 2, 2), np.float32), 1)
+        peak_memory(ONNX, tmp_path / "bad.onnx", np.zeros((1, 1, 2, 2), np.float32), 1)
 
 
 def test_the_childs_source_is_part_of_the_verify_stages_key() -> None:

@@ -1,0 +1,92 @@
+"""LiteRT (TensorFlow Lite): .tflite files, on the CPU by its default kernels (XNNPACK). Shapes: B rows, X the shape of one input, Y of
+one output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.core.errors import PotstillError
+from potstill.core.extras import require
+from potstill.core.runtimes._base import read_file, row_by_row
+
+MARK = "potstill: "
+"""Opens the description of a file that we wrote."""
+
+
+def warm() -> None:
+    """Load the runtime, so that what a model adds to it can be measured."""
+    require("ai_edge_litert.interpreter", "runtimes", "LiteRT")
+
+
+def opened(path: Path, threads: int = 1) -> LiteRTSession:
+    """Return a .tflite file as what it is; raises as `LiteRTSession`."""
+    return LiteRTSession(path, threads)
+
+
+class LiteRTSession:
+    """A model with one input and one output, run row by row; codes of integers are made of numbers and made numbers again here.
+
+    Args:
+        path: of the file.
+        threads: of one operator.
+
+    Raises:
+        PotstillError: not a .tflite file that can be run.
+        MissingExtraError: LiteRT is not installed.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        data = read_file(path, "a .tflite file")
+        if data[4:8] != b"TFL3":
+            raise PotstillError(f"{path}: must be a .tflite file; got one without its mark 'TFL3'.")
+        lite = require("ai_edge_litert.interpreter", "runtimes", f"{path}")
+        self.path = path
+        self.metadata = _metadata(data)
+        self._model = lite.Interpreter(model_path=str(path), num_threads=threads)
+        self._model.allocate_tensors()
+        inputs, outputs = self._model.get_input_details(), self._model.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise PotstillError(
+                f"{path}: must have one input and one output; got {len(inputs)} inputs and {len(outputs)} outputs."
+            )
+        self._input, self._output = inputs[0], outputs[0]
+        coded = self._input["dtype"] in (np.int8, np.uint8) and self._input["quantization"][0] > 0
+        self.input_dtype: Any = np.float32 if coded else self._input["dtype"]
+        self._codes = self._input["quantization"] if coded else None
+        self.input_shape = tuple(int(d) for d in self._input["shape"])
+
+    def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
+        """Return [B, *Y] float32."""
+        return row_by_row(self._run, inputs_BX)
+
+    def _run(self, row_1X: NDArray[Any]) -> NDArray[Any]:
+        if row_1X.shape[1:] != self.input_shape[1:]:
+            raise PotstillError(f"input must be {list(self.input_shape[1:])} a row; got {list(row_1X.shape[1:])}")
+        if self._codes is not None:
+            scale, zero = self._codes
+            row_1X = _codes(row_1X, scale, zero, self._input["dtype"])
+        self._model.set_tensor(self._input["index"], row_1X)
+        self._model.invoke()
+        out: NDArray[Any] = self._model.get_tensor(self._output["index"])
+        scale, zero = self._output["quantization"]
+        if np.issubdtype(out.dtype, np.integer) and scale > 0:
+            return (out.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+        return out.astype(np.float32)
+
+
+def _codes(x: NDArray[Any], scale: float, zero: int, dtype: Any) -> NDArray[Any]:
+    limits = np.iinfo(dtype)
+    codes: NDArray[Any] = np.clip(np.rint(x / np.float32(scale)) + zero, limits.min, limits.max).astype(dtype)
+    return codes
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """Return what the file says of itself, where we wrote it: its description."""
+    schema = require("ai_edge_litert.schema_py_generated", "runtimes", "LiteRT")
+    said = schema.Model.GetRootAs(data, 0).Description() or b""
+    text = said.decode(errors="replace")
+    return {"potstill": text.removeprefix(MARK)} if text.startswith(MARK) else {}

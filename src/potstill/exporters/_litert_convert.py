@@ -1,0 +1,78 @@
+"""From a module to the bytes of a .tflite file, in float or with the QuantSpec's own numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from potstill.core.errors import ExportError
+from potstill.quant.spec import STATIC
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from potstill.quant.spec import QuantSpec
+
+
+def whole(module: nn.Module, quant: QuantSpec, example_BX: Tensor) -> nn.Module:
+    """Return the model with its last part in few bits.
+
+    Raises:
+        ExportError: it is no nn.Sequential of what is done before and the model.
+    """
+    import torch
+    from torch import nn
+
+    from potstill.quant.decomposed import decomposed
+    from potstill.quant.real import faked
+
+    if not isinstance(module, nn.Sequential) or len(module) != 2:
+        raise ExportError(
+            f"export: a quantised model must be nn.Sequential(before, model); got {type(module).__name__}."
+        )
+    with torch.no_grad():
+        read = module[0](example_BX)
+    make = faked if quant.scheme == "float16" else decomposed
+    return nn.Sequential(module[0], make(module[1], quant, read))
+
+
+def converted(module: nn.Module, example_1X: Tensor, quant: QuantSpec | None) -> bytes:
+    """Return a .tflite file that takes one row."""
+    import litert_torch
+    from litert_torch.quantize import pt2e_quantizer
+    from litert_torch.quantize.quant_config import QuantConfig
+
+    config: Any = None
+    if quant is not None and quant.scheme != "float16":
+        numbers = pt2e_quantizer.get_symmetric_quantization_config(is_dynamic=quant.scheme not in STATIC)
+        config = QuantConfig(pt2e_quantizer=pt2e_quantizer.PT2EQuantizer().set_global(numbers))
+    found: Any = litert_torch.convert(named(module), sample_kwargs={"inputs": example_1X}, quant_config=config)
+    data: bytes = found.model_content()
+    return _halved(data) if quant is not None and quant.scheme == "float16" else data
+
+
+def _halved(data: bytes) -> bytes:
+    """Return the file with the weights of its layers as float16, which they are already but for their type."""
+    from ai_edge_quantizer import qtyping, quantizer
+
+    writer = quantizer.Quantizer(bytearray(data))
+    names = qtyping.TFLOperationName
+    for layer in (names.FULLY_CONNECTED, names.CONV_2D, names.DEPTHWISE_CONV_2D, names.EMBEDDING_LOOKUP):
+        writer.add_weight_only_config(
+            ".*", layer, 16, algorithm_key=quantizer.algorithm_manager.AlgorithmName.FLOAT_CASTING
+        )
+    return bytes(writer.quantize(enable_progress_report=False).quantized_model)
+
+
+def named(module: nn.Module) -> nn.Module:
+    """Return the module with names for what it takes and gives."""
+    from torch import nn
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = module
+
+        def forward(self, inputs: Tensor) -> dict[str, Tensor]:
+            return {"outputs": self.inner(inputs)}
+
+    return Named().eval()

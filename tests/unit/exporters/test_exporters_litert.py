@@ -1,0 +1,106 @@
+"""LiteRT: what is written gives what the module gives, in float; in integers the numbers of the spec arrive in the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+from potstill.compress.quant_specs import CalibrationSpec
+from potstill.compress.quantize import Quantised, quantise
+from potstill.core import extras
+from potstill.core.errors import ExportError, MissingExtraError, PotstillError
+from potstill.exporters.litert import LiteRTSpec
+from potstill.exporters.parity import compare_rounded
+from potstill.quant.spec import QuantSpec, ValueRange
+from potstill.testing.modules import plain, shortcut
+
+INT8 = "int8_static_per_channel"
+
+
+def exported(made: Quantised, x: np.ndarray, folder: Path, spec: QuantSpec | None = None) -> Any:
+    return LiteRTSpec().export(nn.Sequential(nn.Identity(), made.module), x, folder, spec or made.spec)
+
+
+def tensors(path: Path) -> list[dict[str, Any]]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    found: list[dict[str, Any]] = Interpreter(model_path=str(path)).get_tensor_details()
+    return found
+
+
+def numbers(path: Path) -> tuple[set[tuple[float, int]], set[tuple[float, ...]]]:
+    """Return (scale and zero point of each int8 tensor of values, scales of each of weights)."""
+    values, weights = set(), set()
+    for tensor in tensors(path):
+        kept = tensor["quantization_parameters"]
+        if tensor["dtype"] is not np.int8:
+            continue
+        if len(kept["scales"]) == 1:
+            values.add((float(kept["scales"][0]), int(kept["zero_points"][0])))
+        else:
+            weights.add(tuple(float(s) for s in kept["scales"]))
+    return values, weights
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory: pytest.TempPathFactory) -> tuple[Quantised, np.ndarray, Any]:
+    module, x = shortcut()
+    made = quantise(module, x, INT8, CalibrationSpec())
+    return made, x.numpy(), exported(made, x.numpy(), tmp_path_factory.mktemp("int8"))
+
+
+def test_the_numbers_of_the_spec_arrive(int8: tuple[Quantised, np.ndarray, Any]) -> None:
+    made, _, artifact = int8
+    values, weights = numbers(artifact.path)
+    assert values == {(v.scale, v.zero_point) for v in made.spec.values.values()}
+    assert weights == {w.scales for w in made.spec.weights.values()}
+    assert not [t for t in tensors(artifact.path) if t["dtype"] is np.float32], "all is in integers, sums too"
+
+
+def test_the_file_gives_what_the_model_that_rounds_gives(int8: tuple[Quantised, np.ndarray, Any]) -> None:
+    made, x, artifact = int8
+    found = compare_rounded(made.module, made.fake, artifact, x, made.spec.values["head/linear"].scale)
+    assert found.codes_equal is not None and found.codes_equal >= 0.99
+    assert found.batches == [1, 2, 7, 16]
+
+
+def test_an_altered_number_changes_the_file_and_its_answers(
+    int8: tuple[Quantised, np.ndarray, Any], tmp_path: Path
+) -> None:
+    made, x, artifact = int8
+    place = "second/conv2d"
+    wider = ValueRange(scale=made.spec.values[place].scale * 8, zero_point=made.spec.values[place].zero_point)
+    altered = made.spec.model_copy(update={"values": {**made.spec.values, place: wider}})
+    other = exported(made, x, tmp_path, altered)
+    assert (wider.scale, wider.zero_point) in numbers(other.path)[0] - numbers(artifact.path)[0]
+    assert np.abs(other(x) - artifact(x)).max() > 0
+
+
+def test_a_quantised_model_needs_its_front(int8: tuple[Quantised, np.ndarray, Any], tmp_path: Path) -> None:
+    made, x, _ = int8
+    with pytest.raises(ExportError, match=r"nn\.Sequential\(before, model\)"):
+        LiteRTSpec().export(made.module, x, tmp_path, made.spec)
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "words", "no-mark"])
+def test_a_damaged_file_is_named(how: str, int8: tuple[Quantised, np.ndarray, Any], tmp_path: Path) -> None:
+    data = int8[2].path.read_bytes()
+    path = tmp_path / "damaged.tflite"
+    path.write_bytes(
+        {"empty": b"", "cut": data[: len(data) // 2], "words": b"hello", "no-mark": b"\0" * len(data)}[how]
+    )
+    with pytest.raises(PotstillError, match=r"damaged\.tflite"):
+        LiteRTSpec().load(path)(int8[1])
+
+
+def test_without_the_extra_the_command_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> object:
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr(extras.importlib, "import_module", missing)
+    with pytest.raises(MissingExtraError, match=r"pip install 'potstill\[runtimes\]'"):
+        LiteRTSpec().export(plain().eval(), np.zeros((2, 1, 8, 8), np.float32), tmp_path)
