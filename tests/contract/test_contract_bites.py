@@ -123,6 +123,8 @@ class Teacher(TeacherSpec):
 class Format(ExporterSpec):
     """Keeps the module itself and writes its weights."""
 
+    suffix: ClassVar[str] = ".bin"
+    runtime: ClassVar[str] = __name__
     kind: Literal["format"] = "format"
     tolerance: float = 1e-4
     """Allowed."""

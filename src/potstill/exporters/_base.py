@@ -91,8 +91,6 @@ class ExporterSpec(Spec, ABC):
     """Module that opens its files, of `core`; what measures memory imports nothing else."""
     program: ClassVar[bool] = False
     """Whether its files are programs: one of foreign origin is run only where the user says so."""
-    repeats: ClassVar[bool] = True
-    """Whether the same module gives the same bytes."""
     kind: str
     tolerance: float
 
