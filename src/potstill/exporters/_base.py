@@ -89,6 +89,8 @@ class ExporterSpec(Spec, ABC):
     """Of its files' names, with the dot."""
     runtime: ClassVar[str]
     """Module that opens its files, of `core`; what measures memory imports nothing else."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """What it needs of the extra `runtimes`: looked for before anything is trained."""
     program: ClassVar[bool] = False
     """Whether its files are programs: one of foreign origin is run only where the user says so."""
     kind: str

@@ -27,6 +27,7 @@ class ExecuTorchSpec(ExporterSpec):
 
     suffix: ClassVar[str] = ".pte"
     runtime: ClassVar[str] = "potstill.core.runtimes.executorch"
+    packages: ClassVar[tuple[str, ...]] = ("executorch",)
     kind: Literal["executorch"] = "executorch"
     tolerance: float = Field(default=1e-4, gt=0)
     """Largest difference of a logit from the module's, absolute plus relative to the largest logit."""

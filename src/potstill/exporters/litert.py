@@ -30,6 +30,7 @@ class LiteRTSpec(ExporterSpec):
 
     suffix: ClassVar[str] = ".tflite"
     runtime: ClassVar[str] = "potstill.core.runtimes.litert"
+    packages: ClassVar[tuple[str, ...]] = ("litert_torch", "ai_edge_litert")
     kind: Literal["litert"] = "litert"
     tolerance: float = Field(default=1e-4, gt=0)
     """Largest difference of a logit from the module's, absolute plus relative to the largest logit."""

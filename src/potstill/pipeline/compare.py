@@ -17,6 +17,7 @@ from potstill.pipeline.bits import check_bits
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.cuts import check_cuts
 from potstill.pipeline.execute import Executor
+from potstill.pipeline.formats import check_formats
 from potstill.pipeline.graph import STUDENT, Graph, Node, build, compute_keys
 from potstill.pipeline.schedule import run_all
 from potstill.pipeline.shape import shape_of
@@ -100,6 +101,7 @@ def comparison(
     first = _plain(recipe, cache)
     Executor(first, cache, options, progress).run(first.nodes["prepare"])
     found = joined(recipe, spec, cache)
+    check_formats(found.graph, cache)
     for arm, graph in zip(found.arms, found.graphs, strict=True):
         try:
             check_objectives(graph, cache, check_cuts(graph, cache))

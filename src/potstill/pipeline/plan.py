@@ -17,6 +17,7 @@ from potstill.models import ModelSpec
 from potstill.pipeline.bits import check_bits
 from potstill.pipeline.cache import ArtifactCache, default_root
 from potstill.pipeline.cuts import PlannedCut, check_cuts
+from potstill.pipeline.formats import check_formats
 from potstill.pipeline.graph import Graph, Node, build, data_shape
 from potstill.pipeline.schedule import threads_for
 from potstill.pipeline.shape import DataShape
@@ -101,6 +102,7 @@ def make_plan(recipe: Recipe) -> Plan:
     lines = [_line(name, nodes, cache, before, cost) for name, nodes in groups.items()]
     if graph.waits:
         lines.append(Line("features", "run", "its places are known once the data is prepared", None, None))
+    check_formats(graph, cache)
     cuts = check_cuts(graph, cache)
     taps = check_objectives(graph, cache, cuts)
     check_bits(graph, cache)

@@ -16,6 +16,7 @@ from potstill.pipeline.bits import check_bits
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.cuts import check_cuts
 from potstill.pipeline.execute import RANK, Executor, Outcome
+from potstill.pipeline.formats import check_formats
 from potstill.pipeline.graph import STUDENT, Graph, build, last_step
 from potstill.pipeline.schedule import run_all
 from potstill.pipeline.taps import check_objectives
@@ -75,6 +76,7 @@ def run(
     found = finished(graph, cache, out)
     if found is not None:
         return Run(out, found, False, time.monotonic() - started)
+    check_formats(graph, cache)
     check_objectives(graph, cache, check_cuts(graph, cache))
     check_bits(graph, cache)
     cores = os.cpu_count() or 1 if options.threads == 0 else options.threads

@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from potstill.core import atomic
-from potstill.core.errors import PotstillError
+from potstill.core.errors import MissingExtraError, PotstillError
 from potstill.core.hashing import StatCache
+from potstill.core.progress import Progress
 from potstill.pipeline import graph as graph_module
-from potstill.pipeline.cache import ArtifactCache
+from potstill.pipeline.cache import ArtifactCache, default_root
 from potstill.pipeline.graph import build, last_step
 from potstill.pipeline.plan import make_plan, reason
+from potstill.pipeline.run import run
 from potstill.pipeline.schedule import threads_for
 from potstill.recipe.model import Recipe
+from potstill.stages import RunOptions
 
 SECTIONS: dict[str, Any] = {
     "name": "tiny", "data": {"kind": "digits", "limit": 600, "labelled": 120},
     "teacher": {"kind": "train", "model": {"kind": "ds-cnn"}}, "student": {"kind": "ds-cnn", "width": 4, "depth": 2},
     "steps": [{"kind": "distill", "objectives": [{"kind": "soft-label"}], "training": {"epochs": 2}}], "seeds": 2,
 }  # fmt: skip
+
+
+def run_recipe(recipe: Recipe) -> None:
+    root = default_root()
+    run(recipe, "", root.parent / "run", RunOptions(root), Progress("quiet"))
 
 
 def recipe(**changes: Any) -> Recipe:
@@ -183,3 +192,17 @@ def test_cores_are_spread_over_the_arms_of_the_recipe(
     seeds: int, controls: list[str], cores: int, expected: tuple[int, int]
 ) -> None:
     assert threads_for(build(recipe(seeds=seeds, controls=controls), StatCache()), cores) == expected
+
+
+@pytest.mark.parametrize("read", [make_plan, run_recipe])
+def test_a_format_whose_packages_are_missing_is_told_before_anything_is_trained(
+    read: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "litert_torch" else find(name))
+    with pytest.raises(
+        MissingExtraError, match=r"export.litert: needs the package 'litert_torch', .*potstill\[runtimes\]"
+    ):
+        read(recipe(export=[{"kind": "litert"}]))
+    assert not list((tmp_path / "cache").glob("artifacts/*"))
