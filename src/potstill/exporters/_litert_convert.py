@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from potstill.core.errors import ExportError
+from potstill.exporters._told import split
 from potstill.quant.spec import STATIC
 
 if TYPE_CHECKING:
@@ -19,20 +19,14 @@ def whole(module: nn.Module, quant: QuantSpec, example_BX: Tensor) -> nn.Module:
     Raises:
         ExportError: it is no nn.Sequential of what is done before and the model.
     """
-    import torch
     from torch import nn
 
     from potstill.quant.decomposed import decomposed
     from potstill.quant.real import faked
 
-    if not isinstance(module, nn.Sequential) or len(module) != 2:
-        raise ExportError(
-            f"export: a quantised model must be nn.Sequential(before, model); got {type(module).__name__}."
-        )
-    with torch.no_grad():
-        read = module[0](example_BX)
+    before, model, read = split(module, example_BX)
     make = faked if quant.scheme == "float16" else decomposed
-    return nn.Sequential(module[0], make(module[1], quant, read))
+    return nn.Sequential(before, make(model, quant, read))
 
 
 def converted(module: nn.Module, example_1X: Tensor, quant: QuantSpec | None) -> bytes:

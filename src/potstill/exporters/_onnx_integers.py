@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from potstill.core.errors import ExportError
+from potstill.exporters._told import split
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,18 +22,12 @@ def whole(module: nn.Module, quant: QuantSpec, example_BX: Tensor) -> nn.Module:
     Raises:
         ExportError: it is no nn.Sequential of what is done before and the model.
     """
-    import torch
     from torch import nn
 
     from potstill.quant.real import realised
 
-    if not isinstance(module, nn.Sequential) or len(module) != 2:
-        raise ExportError(
-            f"export: a quantised model must be nn.Sequential(before, model); got {type(module).__name__}."
-        )
-    with torch.no_grad():
-        read = module[0](example_BX)
-    return nn.Sequential(module[0], realised(module[1], quant, read))
+    before, model, read = split(module, example_BX)
+    return nn.Sequential(before, realised(model, quant, read))
 
 
 def table() -> dict[Callable[..., Any], Callable[..., Any]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from potstill.core.errors import ExportError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from potstill.quant.spec import QuantSpec
 
@@ -54,6 +54,23 @@ def culprit(err: BaseException, module: nn.Module) -> str:
     root = chain[-1]
     said = next((line.strip() for line in str(root).splitlines() if line.strip()), "")
     return f"{where}{type(root).__name__}: {said[:300]}"
+
+
+def split(module: nn.Module, example_BX: Tensor) -> tuple[nn.Module, nn.Module, Tensor]:
+    """Return (what is done before, the model, what the model reads) of a quantised model.
+
+    Raises:
+        ExportError: it is no nn.Sequential of what is done before and the model.
+    """
+    import torch
+    from torch import nn
+
+    if not isinstance(module, nn.Sequential) or len(module) != 2:
+        raise ExportError(
+            f"export: a quantised model must be nn.Sequential(before, model); got {type(module).__name__}."
+        )
+    with torch.no_grad():
+        return module[0], module[1], module[0](example_BX)
 
 
 def float_only(kind: str, quant: QuantSpec | None) -> None:

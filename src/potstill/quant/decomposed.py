@@ -47,17 +47,9 @@ class Decomposed(Walk):
                 self._keep(fake, layer, name)
             for layer in plan.constants.values():
                 self._keep(fake, layer, None)
-        in_layers = {
-            n for layer in plan.layers.values() for n in (layer.weight_node, layer.bias, *(layer.norm or ())[:4])
-        }
-        for node in traced.nodes:
-            for read in node.all_input_nodes:
-                name = read.name
-                free = name in traced.tensors or name in traced.constants
-                skip = node.name in plan.skipped or (node.name in plan.layers and name in in_layers)
-                if free and not skip and name not in plan.constants and name not in self._other:
-                    self._other[name] = len(self.other)
-                    self.other.append(_fixed(traced.tensor(name)))
+        for name in self.unrounded():
+            self._other[name] = len(self.other)
+            self.other.append(_fixed(traced.tensor(name)))
 
     def _keep(self, fake: Fake, layer: Layer, node: str | None) -> None:
         weight, bias = fake.folded(layer)

@@ -26,6 +26,21 @@ class Walk(nn.Module):
         self._input_of = {n.name: _first(n, traced) for n in traced.nodes}
         self._last = _last_readers(traced)
 
+    def unrounded(self) -> list[str]:
+        """Return the parameters, buffers and constants that are read as they are, by node, each once."""
+        plan, traced = self.plan, self.traced
+        in_layers = {
+            n for layer in plan.layers.values() for n in (layer.weight_node, layer.bias, *(layer.norm or ())[:4])
+        }
+        found: dict[str, None] = {}
+        for node in traced.nodes:
+            for name in (read.name for read in node.all_input_nodes):
+                free = name in traced.tensors or name in traced.constants
+                skip = node.name in plan.skipped or (node.name in plan.layers and name in in_layers)
+                if free and not skip and name not in plan.constants:
+                    found[name] = None
+        return [*found]
+
     @abstractmethod
     def weights(self, layer: Layer, input_site: str | None) -> tuple[Any, Any]:
         """Return (weight, bias) of a layer, the BatchNorm after it folded in.

@@ -56,8 +56,9 @@ def timed(preprocess: Any, artifact: Artifact, samples: list[Any]) -> Callable[[
     are written, since tokenizer and search are the host's."""
     from potstill.verify.latency import calling
 
-    if preprocess.writing is None and len(samples) == 1:
-        return calling(artifact, preprocess.outside_numpy(samples[0]))
+    if preprocess.writing is None:
+        (one,) = samples
+        return calling(artifact, preprocess.outside_numpy(one))
 
     def write() -> None:
         for sample in samples:

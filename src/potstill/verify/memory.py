@@ -33,4 +33,5 @@ def peak_memory(runtime: str, path: Path, example_BX: NDArray[Any], threads: int
     if child.returncode != 0:
         raise PotstillError(f"{path}: must run in a process of its own; got {child.stderr.strip()[-300:]}")
     found = json.loads(child.stdout.splitlines()[-1])
+    assert not found["torch"]
     return {"value": max(0, found["peak"] - found["baseline"]), "baseline": found["baseline"], "source": "measured"}

@@ -18,6 +18,9 @@ MARK = "potstill_samples"
 _TYPES = {3: np.int32, 4: np.int64, 6: np.float32}
 """By the number of PyTorch's scalar type."""
 
+LOADS_TORCH = True
+"""What measures memory takes torch for a part of this runtime."""
+
 
 def warm() -> None:
     """Load the runtime, so that what a model adds to it can be measured."""

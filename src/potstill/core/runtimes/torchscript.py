@@ -13,6 +13,9 @@ from potstill.core.runtimes._torch import TorchSession, card_of
 CARD = "potstill.json"
 """File inside the archive that says what the model takes."""
 
+LOADS_TORCH = True
+"""What measures memory takes torch for a part of this runtime."""
+
 
 def warm() -> None:
     """Load the runtime, so that what a model adds to it can be measured."""
