@@ -15,8 +15,11 @@ from potstill.core import extras
 from potstill.core.errors import ExportError, MissingExtraError, PotstillError
 from potstill.exporters.litert import LiteRTSpec
 from potstill.exporters.parity import compare_rounded
+from potstill.models import registry
 from potstill.quant.spec import QuantSpec, ValueRange
+from potstill.testing.examples import example
 from potstill.testing.modules import plain, shortcut
+from potstill.testing.quantised import check_quantised
 
 INT8 = "int8_static_per_channel"
 
@@ -104,3 +107,12 @@ def test_without_the_extra_the_command_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(extras.importlib, "import_module", missing)
     with pytest.raises(MissingExtraError, match=r"pip install 'potstill\[runtimes\]'"):
         LiteRTSpec().export(plain().eval(), np.zeros((2, 1, 8, 8), np.float32), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "scheme"), [("ds-cnn", "int4_conv"), ("ds-cnn", "float16"), ("text-transformer", "int8_dynamic")]
+)
+def test_the_other_schemes_give_what_the_model_that_rounds_gives(kind: str, scheme: Any, tmp_path: Path) -> None:
+    found = check_quantised(example(registry[kind], tmp_path), scheme, LiteRTSpec())
+    assert found.top1_agreement == 1.0
