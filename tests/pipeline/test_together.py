@@ -29,6 +29,15 @@ def torchrun(tmp_path: Path, recipe: Path, out: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
+def kill(launcher: subprocess.Popen[str]) -> None:
+    """Kill torchrun and its processes, which are in sessions of their own and would train on."""
+    ranks = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    assert len(ranks) == 2, ranks
+    for pid in (launcher.pid, *map(int, ranks)):
+        os.kill(pid, signal.SIGKILL)
+    launcher.communicate(timeout=30)
+
+
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -45,8 +54,7 @@ def test_two_processes_train_one_student_and_resume_to_the_same_bits(tmp_path: P
     os.environ["POTSTILL_CACHE"] = str(tmp_path / "other-cache")  # the cache fixture puts it back
     killed = torchrun(tmp_path, recipe, "second")
     time.sleep(6)
-    os.killpg(killed.pid, signal.SIGKILL)
-    killed.communicate()
+    kill(killed)
     resumed = torchrun(tmp_path, recipe, "second")
     output, _ = resumed.communicate(timeout=240)
     assert resumed.returncode == 0, output
