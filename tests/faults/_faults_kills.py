@@ -222,7 +222,7 @@ class GroupKilled(Fault):
         "one of two torchrun processes killed: both end, nothing is published, the rerun's weights are equal"
     )
     unit: ClassVar[str] = "kills"
-    small: ClassVar[int] = 2
+    small: ClassVar[int] = 1
     full: ClassVar[int] = 10
 
     def __init__(self, scratch: Path, server: Server) -> None:

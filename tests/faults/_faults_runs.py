@@ -34,7 +34,7 @@ class CommandKilled(Fault):
     name: ClassVar[str] = "command killed"
     promise: ClassVar[str] = "`potstill run` SIGKILLed at random moments and given again ends in the same student"
     unit: ClassVar[str] = "kills"
-    small: ClassVar[int] = 2
+    small: ClassVar[int] = 1
     full: ClassVar[int] = 12
 
     def __init__(self, scratch: Path, server: Server) -> None:
