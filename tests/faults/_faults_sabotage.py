@@ -114,3 +114,12 @@ def raw_npz() -> None:
             return source_of({"train": (archive["x_train"], archive["y_train"])}, None, "x")
 
     NpzSpec.open = opened  # type: ignore[method-assign]
+
+
+def nan_is_a_number() -> None:
+    """Nobody looks whether what a model gives is finite."""
+    import numpy as np
+
+    from potstill.verify import accuracy
+
+    accuracy.run_split = lambda artifact, num, inputs, progress: artifact(inputs(np.arange(num)))

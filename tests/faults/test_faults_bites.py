@@ -13,9 +13,14 @@ from _faults_disk import CannotMount
 from _faults_inputs import NpzHurt
 from _faults_kills import TrainingKilled
 from _faults_labels import CutWhileRead, DiskFull, FilesTorn, LabellingKilled
+from _faults_loaders import LoadersHurt
 from _faults_runs import ChangedWhileRun, LiveTeacher, TwoRuns
 
 from forks import Server
+
+
+class OnnxFilesHurt(LoadersHurt):
+    kinds = ("onnx",)
 
 
 @pytest.fixture
@@ -40,6 +45,7 @@ def sabotaged(forks: Server) -> Iterator[Server]:
         (ChangedWhileRun, "blind_to_changes", 1),
         (NpzHurt, "raw_npz", 40),
         (LiveTeacher, "live_of_one_view", 8),
+        (OnnxFilesHurt, "nan_is_a_number", 7),
     ],
 )
 def test_it_is_found(scratch: Path, sabotaged: Server, kind: type[Fault], sabotage: str, doses: int) -> None:

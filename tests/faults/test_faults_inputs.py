@@ -6,6 +6,7 @@ import pytest
 from _faults import Dose, Fault
 from _faults_codecs import Codecs
 from _faults_inputs import INPUTS, NpzHurt
+from _faults_loaders import LoadersHurt
 from _faults_recipes import RecipesHurt
 from _faults_runs import LiveTeacher
 
@@ -31,3 +32,9 @@ def test_codecs(dose: Dose) -> None:
 def test_a_live_teacher_gives_the_student_of_a_cached_one(dose: Dose) -> None:
     found = {what for r in dose(LiveTeacher) for what in r.ended}
     assert found >= {"torch, partial last batches", "onnx, partial last batches"}, found
+
+
+def test_damaged_files_of_every_format(dose: Dose) -> None:
+    ends = {what for r in dose(LoadersHurt) for what in r.ended}
+    assert {what.split(",")[0] for what in ends} == set(LoadersHurt.kinds)
+    assert {"refused", "loaded"} == {what.split(": ")[1] for what in ends}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,16 @@ def test_from_recipe_to_report(tmp_path: Path, cache: Path, cli: Any) -> None:
     page, card = (run / "report.html").read_text(), (run / "model_card.md").read_text()
     assert "<h2>Quantisation</h2>" in page and "Cost of each layer, quantised alone" in page
     assert "## Quantisation" in card and "session.qdqisint8allowed" in card
+    cli("bundle", run, "--rows", "40")
+    cli("verify", run, "--from-device", _measured(run / "bundle-onnx"))
+    (record,) = json.loads((run / "results.json").read_text())["measured_on"]
+    assert record["parity"]["codes_equal"] > 0.99 and record["parity"]["top1_agreement"] == 1.0
+
+
+def _measured(bundle: Path) -> Path:
+    command = [sys.executable, str(bundle / "run.py"), "--seconds", "0.05", "--out", str(bundle / "result.json")]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    return bundle / "result.json"
 
 
 def test_plan_names_the_step(cache: Path, cli: Any) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-if TYPE_CHECKING:
-    from potstill.stages import RunOptions
+from potstill.cli._options import FingerprintOption, JsonOption, options
+from potstill.cli.groups import cache_app, devices_app, labels_app
 
 
 class _Group(TyperGroup):
@@ -34,17 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-labels_app = typer.Typer(
-    help="Check and repair stored soft labels and features.", no_args_is_help=True, rich_markup_mode=None
-)
-devices_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
-cache_app = typer.Typer(help="See and clear what is kept between runs.", no_args_is_help=True, rich_markup_mode=None)
-
 RecipeArgument = Annotated[Path, typer.Argument(help="A recipe in YAML.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON, one object a line.")]
-FingerprintOption = Annotated[
-    bool, typer.Option("--accept-fingerprint", help="Go on although versions, threads or machine differ.")
-]
 SamplesOption = Annotated[bool, typer.Option(help="Put test pictures into the report.")]
 
 
@@ -124,7 +114,7 @@ def run(
     from potstill.cli.run import run_recipe
 
     run_recipe(
-        recipe, out, _options(threads, device, accept_fingerprint), mode="json" if as_json else "auto", samples=samples,
+        recipe, out, options(threads, device, accept_fingerprint), mode="json" if as_json else "auto", samples=samples,
         loggers=tuple(entry.value for entry in log or ()), cores=threads,
     )  # fmt: skip
 
@@ -153,7 +143,7 @@ def compare(
     from potstill.cli.compare import compare_recipe
 
     compare_recipe(
-        recipe, arms, seeds, weight_bytes, macs, out, _options(threads, "cpu", accept_fingerprint),
+        recipe, arms, seeds, weight_bytes, macs, out, options(threads, "cpu", accept_fingerprint),
         mode="json" if as_json else "auto",
     )  # fmt: skip
 
@@ -172,9 +162,16 @@ def taps(recipe: RecipeArgument, as_json: JsonOption = False) -> None:
 @app.command()
 def verify(
     model: Annotated[
-        Path, typer.Argument(help="A model file (.onnx, .tflite, ...), ours or anybody's.", show_default=False)
+        Path,
+        typer.Argument(help="A model file (.onnx, .tflite, ...), ours or anybody's; or a run.", show_default=False),
     ],
-    data: Annotated[Path, typer.Option(help="The recipe whose test split is used.", show_default=False)],
+    data: Annotated[Path | None, typer.Option(help="The recipe whose test split is used.", show_default=False)] = None,
+    from_device: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Take what a bundle's run.py wrote on a device into the run.", show_default=False
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option(help="CPU threads of the runtime.", min=1)] = 1,
     scale: Annotated[float, typer.Option(help="A foreign model's pixel range: 1 or 255.")] = 1.0,
     run_program: Annotated[
@@ -183,9 +180,32 @@ def verify(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model file on a recipe's test pictures. Accuracy, latency, memory and size, each measured here."""
+    from potstill.cli.bundle import take_result
     from potstill.cli.run import verify_file
 
+    if from_device is not None:
+        take_result(model, from_device, as_json=as_json)
+        return
+    if data is None:
+        raise typer.BadParameter("is required, or --from-device with a run", param_hint="--data")
     verify_file(model, data, threads=threads, scale=scale, run_program=run_program, as_json=as_json)
+
+
+@app.command()
+def bundle(
+    run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)],
+    export: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="Which of its exports; default the first that can.", show_default=False),
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Test rows that go with it.", min=2)] = 256,
+    out: Annotated[Path | None, typer.Option(help="Folder; default in the run's.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a folder that measures a run's artifact on a device. With test rows and a runner that needs the runtime alone."""
+    from potstill.cli.bundle import make_bundle
+
+    make_bundle(run, export, rows, out, as_json=as_json)
 
 
 @app.command()
@@ -264,74 +284,6 @@ app.add_typer(labels_app, name="labels")
 app.add_typer(cache_app, name="cache")
 
 
-@devices_app.callback()
-def devices(context: typer.Context, as_json: JsonOption = False) -> None:
-    """List devices. Memory, runtimes, and what their modelled latency was off by on models held out."""
-    if context.invoked_subcommand is None:
-        from potstill.cli.devices import print_devices
-
-        print_devices(as_json=as_json)
-
-
-@devices_app.command("show")
-def devices_show(
-    name: Annotated[str, typer.Argument(help="A device, or a profile in YAML.", show_default=False)],
-) -> None:
-    """Show every fact of a device. With its status and source, and what its latencies rest on."""
-    from potstill.cli.devices import print_device
-
-    print_device(name)
-
-
-@labels_app.command("check")
-def labels_check(
-    folder: Annotated[Path, typer.Argument(help="A store, or a run folder.", show_default=False)],
-    as_json: JsonOption = False,
-) -> None:
-    """Read every byte of a store, or of a run's, and name the damage."""
-    from potstill.cli.labels import check_store
-
-    check_store(folder, as_json=as_json)
-
-
-@labels_app.command("repair")
-def labels_repair(
-    folder: Annotated[Path, typer.Argument(help="A store, or a run folder.", show_default=False)],
-    accept_fingerprint: FingerprintOption = False,
-) -> None:
-    """Label the damaged shards again, and only those."""
-    from potstill.cli.labels import repair_store
-
-    repair_store(folder, _options(0, "cpu", accept_fingerprint))
-
-
-@cache_app.command("ls")
-def cache_ls(as_json: JsonOption = False) -> None:
-    """List what the cache holds, least recently used first."""
-    from potstill.cli.show import print_cache
-    from potstill.pipeline.cache import ArtifactCache, default_root
-
-    cache = ArtifactCache(default_root())
-    print_cache(cache.root, list(cache.entries()), as_json=as_json)
-
-
-@cache_app.command("gc")
-def cache_gc(
-    older_than_days: Annotated[float, typer.Option(help="Remove what was not used for so long.", min=0)] = 30,
-    damaged: Annotated[
-        bool, typer.Option("--damaged", help="Remove what is damaged instead; reads every byte.")
-    ] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Remove everything instead.")] = False,
-) -> None:
-    """Remove artifacts; a later run makes again what it needs."""
-    from potstill.cli.show import print_removed
-    from potstill.pipeline.cache import ArtifactCache, default_root
-
-    cache = ArtifactCache(default_root())
-    days = None if damaged or everything else older_than_days
-    print_removed(cache.collect(everything=everything, damaged=damaged, older_than_days=days))
-
-
 @app.command(name="import-weights")
 def import_weights(
     file: Annotated[Path, typer.Argument(help="A PyTorch checkpoint (.pth, .pt).", show_default=False)],
@@ -342,21 +294,3 @@ def import_weights(
     from potstill.models.tools.import_weights import import_weights as convert
 
     print_facts(convert(file, out))
-
-
-def _options(threads: int, device: str, accept_fingerprint: bool) -> RunOptions:
-    from potstill.core.errors import PotstillError
-    from potstill.pipeline.cache import default_root
-    from potstill.stages import RunOptions
-
-    if device != "cpu" and not _is_here(device):
-        raise PotstillError(f"--device: must be a device of this machine; got {device!r}. Allowed here: cpu.")
-    return RunOptions(cache=default_root(), threads=threads, device=device, accept_fingerprint=accept_fingerprint)
-
-
-def _is_here(device: str) -> bool:
-    if device.split(":")[0] != "cuda":
-        return False
-    import torch
-
-    return torch.cuda.is_available()

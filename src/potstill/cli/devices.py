@@ -49,7 +49,7 @@ def print_device(name: str) -> None:
     for board, what in profile.boards.items():
         console.print(f"board {board}: {what}", highlight=False)
     if profile.latency:
-        table = _table("runtime", "dtype", "threads", "board", "latency from published rows")
+        table = _table("runtime", "dtype", "threads", "board", "latency from rows")
         for entry in profile.latency:
             table.add_row(entry.title, entry.dtype, entry.threads or "?", entry.board, _rests_on(entry))
         console.print(table)
@@ -208,7 +208,7 @@ def _rests_on(entry: LatencyOf) -> str:
     found = fitted(entry)
     if isinstance(found, str):
         return f"unknown: {found}"
-    return (f"{found.form.text(found.coefficients)} ms; {len(found.rows)} rows of {len(found.models)} models; held out "
+    return (f"{found.form.text(found.coefficients)} ms; {len(found.rows)} {found.origin} rows of {len(found.models)} models; held out "
             f"{100 * found.mean:.0f} % in the mean, {100 * found.p90:.0f} % at p90")  # fmt: skip
 
 

@@ -68,6 +68,8 @@ def print_verdict(results: dict[str, Any]) -> None:
 
 def write_report(folder: Path, *, samples: bool) -> None:
     """Write the page and the card of a finished run again, and print where the page is."""
+    from jinja2 import UndefinedError
+
     from potstill.report import build
 
     if not (folder / "results.json").is_file():
@@ -83,7 +85,27 @@ def write_report(folder: Path, *, samples: bool) -> None:
             f"{folder / 'results.json'}: must be what this version of potstill writes, schema {_SCHEMA}; got {found}. "
             f"Run its recipe again: potstill run {folder / 'recipe.yaml'} --out {folder}"
         )
-    print(build(folder, samples=samples))
+    try:
+        print(build(folder, samples=samples))
+    except (LookupError, TypeError, ValueError, AttributeError, UndefinedError) as err:
+        if _as_written(folder):
+            raise  # ours to mend
+        raise PotstillError(
+            f"{folder / 'results.json'}: must be as a run wrote it; got something else where it was changed ({err}). Run its recipe "
+            f"again: potstill run {folder / 'recipe.yaml'} --out {folder}"
+        ) from err
+
+
+def _as_written(folder: Path) -> bool:
+    """Return whether results.json has the bytes that its run says."""
+    from potstill.core.hashing import digest_file
+
+    try:
+        return bool(
+            atomic.read_json(folder / "run.json")["files"]["results.json"] == digest_file(folder / "results.json")
+        )
+    except (PotstillError, LookupError, TypeError):
+        return False
 
 
 def verify_file(

@@ -43,7 +43,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file. Raises PotstillError naming the file when it is missing or not JSON."""
     try:
         return json.loads(path.read_bytes())
-    except (OSError, ValueError) as err:
+    except (OSError, ValueError, RecursionError) as err:
         raise PotstillError(f"{path}: must be a readable JSON file; got {err}.") from err
 
 

@@ -62,6 +62,7 @@ class OnnxWriter:
         self.metadata = reader.metadata
         self.writing, step = _card(self.path, reader.metadata[CARD])
         self.files = [self.path] if step is None else [self.path, step]
+        self.input_shape: tuple[int | None, ...] = (None, 2, self.writing.length)
         self._reader, self._step = reader, None if step is None else OnnxGraph(step, threads)
         names = [n for n in self._step.inputs if n.startswith("read_")] if self._step else []
         if self._step and (names != reader.outputs or self._step.inputs[0] != "last"):

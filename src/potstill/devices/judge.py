@@ -207,7 +207,7 @@ def _latency(found: Latency, limit: float | None) -> Line:
         return Line("latency_ms", verdict, "unknown", None, None, found.at_most_ms, limit, found.reason + bound)
     fit = found.fitted
     assert fit is not None
-    text = f"{fit.form.name}, {len(fit.rows)} rows of {len(fit.models)} models, held out off by {100 * fit.mean:.0f} %"
+    text = f"{fit.form.name}, {len(fit.rows)} {fit.origin} rows of {len(fit.models)} models, held out off by {100 * fit.mean:.0f} %"
     return Line(
         "latency_ms",
         _said(found.low_ms, found.high_ms, limit),

@@ -1,4 +1,5 @@
-"""Latency of a model on a device, from a form fitted to published rows; "unknown" with a reason where these do not carry it.
+"""Latency of a model on a device, from a form fitted to rows, published or measured on it; "unknown" with a reason where these do not
+carry it.
 
 Fitted by non-negative least squares of relative errors. Every error is of models that were held out: a model with all its rows. An
 interval is the value times and over the factor within which nine of ten held-out models lay (the largest of fewer than ten).
@@ -10,6 +11,7 @@ import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 
 from potstill.core.units import human_count
 from potstill.devices.forms import FORMS, MOST_ERROR, REACH, UNSEEN_SHARE, Form
-from potstill.devices.rows import Row, groups
+from potstill.devices.rows import FILE, MEASURED, Row, groups
 
 if TYPE_CHECKING:
     from potstill.devices.cost import Cost
@@ -62,6 +64,11 @@ class Fitted:
         """At least 1: nine of ten held-out predictions were within this factor; of fewer than ten, all. Infinite where one was 0."""
         logs = [abs(math.log(ratio)) if ratio > 0 else math.inf for _, ratio in self.errors]
         return math.exp(float(np.quantile(logs, _QUANTILE, method="higher")))
+
+    @property
+    def origin(self) -> str:
+        """`measured` where the rows are one's own, else `published`."""
+        return "measured" if all(row.source.startswith(MEASURED) for row in self.rows) else "published"
 
     def value(self, counts: Mapping[str, float | None]) -> float | None:
         """Return milliseconds, None where a count is not known."""
@@ -122,13 +129,15 @@ class Latency:
 def fitted(entry: LatencyOf) -> Fitted | str:
     """Return the fit behind an entry of a profile, or why there is none: too few models, or errors that predict nothing."""
     form = FORMS[entry.form]
-    there = groups().get((entry.board, entry.runtime, entry.version, entry.dtype, entry.threads), ())
+    there = groups(Path(entry.rows) if entry.rows else FILE).get(
+        (entry.board, entry.runtime, entry.version, entry.dtype, entry.threads), ()
+    )
     used = [row for row in there if not row.skip and form.values(row.counts) is not None]
     models = len({row.model for row in used})
     if models < form.least_models:
         skipped = "; ".join(sorted({row.skip for row in there if row.skip}))
         left = f" ({len(there) - len(used)} of {len(there)} rows are no calibration: {skipped})" if skipped else ""
-        return f"{models} published model{'s' * (models != 1)}, {form.least_models} are needed{left}"
+        return f"{models} {'measured' if entry.rows else 'published'} model{'s' * (models != 1)}, {form.least_models} are needed{left}"
     made = fit(used, form)
     if made.mean > MOST_ERROR:
         return f"held-out models were off by {100 * made.mean:.0f} % in the mean, over {100 * MOST_ERROR:.0f} %"
@@ -160,15 +169,13 @@ def _out_of_reach(found: Fitted, cost: Cost) -> str:
         return "it has no multiply-accumulates that are counted"
     unseen = sum(cost.macs_by_class.get(name, 0) for name in ("attention", "recurrent")) / cost.macs
     if unseen > UNSEEN_SHARE:
-        return (
-            f"{100 * unseen:.0f} % of its MACs are of attention or recurrent cells, which no published model here has"
-        )
+        return f"{100 * unseen:.0f} % of its MACs are of attention or recurrent cells, which no {found.origin} model here has"
     macs = [row.counts["macs"] or 0.0 for row in found.rows]
     if not min(macs) / REACH <= cost.macs <= max(macs) * REACH:
-        return f"it has {human_count(cost.macs)} MACs, the published models {human_count(min(macs))} to {human_count(max(macs))}"
+        return f"it has {human_count(cost.macs)} MACs, the {found.origin} models {human_count(min(macs))} to {human_count(max(macs))}"
     params = max((row.counts["params"] or 0.0) for row in found.rows)
     if params and cost.params > params * REACH:
-        return f"it has {human_count(cost.params)} parameters, the published models at most {human_count(params)}"
+        return f"it has {human_count(cost.params)} parameters, the {found.origin} models at most {human_count(params)}"
     return ""
 
 

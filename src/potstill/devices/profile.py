@@ -100,6 +100,8 @@ class LatencyOf(Spec):
     """Number of threads, `0` on an accelerator, empty where the source does not say."""
     form: str
     """One of `potstill.devices.forms.FORMS`."""
+    rows: str = ""
+    """A table of rows of one's own, a .csv file beside the profile; empty: calibration.csv."""
 
     @property
     def title(self) -> str:
@@ -174,7 +176,12 @@ def read_profile(path: Path) -> DeviceProfile:
 
     try:
         raw: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+    except (
+        OSError,
+        ValueError,
+        RecursionError,
+        yaml.YAMLError,
+    ) as err:  # ValueError: a date that is none, bytes that are no text
         said = getattr(err, "strerror", None) or str(err).splitlines()[0]
         raise DeviceError(f"{path}: must be a profile in YAML that can be read; got {said}.") from err
     try:
@@ -184,7 +191,13 @@ def read_profile(path: Path) -> DeviceProfile:
         raise DeviceError("\n".join(faults)) from err
     if made.name != path.stem:
         raise DeviceError(f"{path} name: must be the file's, {path.stem!r}; got {made.name!r}.")
-    return made
+    for entry in made.latency:
+        if entry.rows and (Path(entry.rows).name != entry.rows or not entry.rows.endswith(".csv")):
+            raise DeviceError(
+                f"{path} latency.rows: must be the name of a .csv file beside the profile; got {entry.rows!r}."
+            )
+    beside = [e.model_copy(update={"rows": str(path.parent / e.rows)}) if e.rows else e for e in made.latency]
+    return made.model_copy(update={"latency": tuple(beside)})
 
 
 def _said(error: Any) -> str:

@@ -13,6 +13,7 @@ from potstill.core import atomic
 from potstill.core.errors import PotstillError
 from potstill.core.progress import Progress
 from potstill.pipeline.bits import check_bits
+from potstill.pipeline.bundle import measured
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.cuts import check_cuts
 from potstill.pipeline.execute import RANK, Executor, Outcome
@@ -140,6 +141,7 @@ def _publish(
 
     gathered = Results(graph, cache)
     results = gathered.assemble(recipe_text, outcomes)
+    results["measured_on"] = measured(out, results["artifacts"])
     first = gathered.folder(last_step(graph, STUDENT, graph.recipe.seed))
     _claim(out, graph.recipe)
     atomic.write_bytes(out / "recipe.yaml", recipe_text.encode())

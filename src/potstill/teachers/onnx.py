@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from potstill.core.child import ChildSession
 from potstill.core.samples import DataStats, SampleKind
 from potstill.core.spec import InputPath
 from potstill.models import AnyInput, ImageInput, ModelIO
@@ -38,6 +39,9 @@ class OnnxTeacherSpec(TeacherSpec):
     """Its output column for each class of the data; None: the same order."""
 
     def prepare(self, context: TeacherContext) -> dict[str, Any]:
+        ChildSession(
+            "potstill.core.onnx_writer", self.path
+        ).close()  # a file from elsewhere: what crashes a runtime crashes it there
         return {"model": self.path.name, "file_bytes": self.path.stat().st_size}
 
     def load(self, folder: Path, io: ModelIO, stats: DataStats) -> Labeller:

@@ -11,6 +11,8 @@ import os
 import sys
 from pathlib import Path
 
+from potstill.core.runtimes import serve
+
 
 def _peak_bytes() -> int:
     """Return VmHWM, which exec resets; ru_maxrss would inherit the parent's."""
@@ -27,6 +29,7 @@ def main() -> None:
     name, path, threads, shape = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), tuple(json.loads(sys.argv[4]))
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # runtimes talk on stdout
+    serve.confine()
     runtime = importlib.import_module(name)
     runtime.warm()
     baseline = _peak_bytes()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from potstill.core.errors import PotstillError
 from potstill.core.progress import Progress
 
 _BATCH = 128
@@ -26,6 +27,9 @@ def run_split(
         num_rows: N.
         inputs: rows [B] -> what the artifact takes.
         progress: where to report.
+
+    Raises:
+        PotstillError: a number is NaN or Inf; names the file.
     """
     outputs = []
     with progress.task("verify", num_rows, "rows") as shown:
@@ -34,4 +38,9 @@ def run_split(
             outputs.append(artifact(inputs(rows)))
             shown.advance(len(rows))
     found = np.concatenate(outputs)
+    bad = np.flatnonzero(~np.isfinite(found).reshape(len(found), -1).all(axis=1))
+    if len(bad):
+        where = getattr(artifact, "path", "the model")
+        raise PotstillError(f"{where}: must give finite numbers; got NaN or Inf in row {bad[0]}, {len(bad)} of {len(found)} rows. Its weights "
+                            "are damaged, or numbers outgrow its dtype.")  # fmt: skip
     return found if np.issubdtype(found.dtype, np.integer) else found.astype(np.float32, copy=False)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core import atomic
+from potstill.core.child import ChildSession
 from potstill.core.errors import PotstillError, ShapeError
 from potstill.core.onnx_session import external_locations
 from potstill.core.onnx_writer import OnnxWriter
@@ -54,6 +55,10 @@ def verify_model(
             f"{path}: a {exporter.suffix} file is a program, and no run on this machine made this one: running it runs whatever is in "
             "it. If you trust whoever gave it to you: potstill verify --run-program"
         )
+    if (
+        path.suffix == ".onnx"
+    ):  # the one runtime that is run in this process: what crashes it shall have crashed a child before
+        ChildSession(exporter.runtime, path, threads).close()
     session: Any = exporter.load(path, threads)
     ours = "potstill" in session.metadata
     if ours and scale != 1.0:
@@ -69,6 +74,8 @@ def verify_model(
         ready = prepare(make_batch(test, rows, 0, (), 0, reveal=True).inputs_BX.numpy())
         return ready if dataset.kind == "text" else ready * factor
 
+    one = inputs(np.zeros(1, dtype=np.int64))
+    memory = peak_memory(exporter.runtime, path, one, threads)  # also the first that runs it, in a process of its own
     outputs = judged(run_split(session, len(test), inputs, Progress("quiet")))
     if dataset.target_shape is None and outputs.shape[1] != len(dataset.classes):
         raise ShapeError(
@@ -76,7 +83,6 @@ def verify_model(
         )
     truth = Truth.of(dataset, "test")
     metrics = task.metrics(outputs, truth)
-    one = inputs(np.zeros(1, dtype=np.int64))
     value, low, high = accuracy_interval(independent(task.correct(outputs, truth)[None], test.groups, truth))
     latency = interleaved({"model": calling(session, one)}, blocks=30, lock=lock)["model"]
     return {
@@ -90,7 +96,7 @@ def verify_model(
             if k in metrics
         },
         "latency_ms": {**latency, "threads": threads, "batch": 1, "source": "measured"},
-        "peak_memory_bytes": peak_memory(exporter.runtime, path, one, threads),
+        "peak_memory_bytes": memory,
         "file_bytes": _size(session.files if isinstance(session, OnnxWriter) else [path], exporter.suffix),
         **{k: metrics[k] for k in ("per_class", "per_variable") if k in metrics},
     }

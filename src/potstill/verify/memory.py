@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from potstill.core.errors import PotstillError
 from potstill.verify import _child
 
+_HUNG_S = 300
+
 
 def peak_memory(runtime: str, path: Path, example_BX: NDArray[Any], threads: int) -> dict[str, Any]:
     """Return {"value", "baseline", "source"} in bytes: what loading and running the model added to a process that had
@@ -29,7 +31,12 @@ def peak_memory(runtime: str, path: Path, example_BX: NDArray[Any], threads: int
         return {"value": None, "baseline": None, "source": "unknown"}
     shape = json.dumps([1, *example_BX.shape[1:]])
     command = [sys.executable, "-m", _child.__name__, runtime, str(path), str(threads), shape]
-    child = subprocess.run(command, capture_output=True, text=True, timeout=300, env=dict(os.environ), check=False)
+    try:
+        child = subprocess.run(
+            command, capture_output=True, text=True, timeout=_HUNG_S, env=dict(os.environ), check=False
+        )
+    except subprocess.TimeoutExpired as err:
+        raise PotstillError(f"{path}: must run in a process of its own; got one that hung for {_HUNG_S} s.") from err
     if child.returncode != 0:
         raise PotstillError(f"{path}: must run in a process of its own; got {child.stderr.strip()[-300:]}")
     found = json.loads(child.stdout.splitlines()[-1])

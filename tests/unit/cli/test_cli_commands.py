@@ -26,11 +26,13 @@ SURFACE = {
             "--json"},
     "compare": {"recipe", "--arms", "--seeds", "--weight-bytes", "--macs", "--out", "--threads", "--accept-fingerprint", "--json"},
     "taps": {"recipe", "--json"},
-    "verify": {"model", "--data", "--threads", "--scale", "--run-program", "--json"},
+    "bundle": {"run", "--export", "--rows", "--out", "--json"},
+    "verify": {"model", "--data", "--from-device", "--threads", "--scale", "--run-program", "--json"},
     "fit": {"models", "--device", "--all-devices", "--latency-ms", "--peak-memory-bytes", "--flash-bytes", "--energy-mj", "--as", "--dim",
             "--json"},
     "devices": {"--json"},
     "devices show": {"name"},
+    "devices measure": {"--out", "--quick", "--json"},
     "report": {"run", "--samples", "--no-samples"},
     "list": {"family", "--json"},
     "schema": set(),
@@ -211,6 +213,8 @@ def test_no_other_device_than_there_is(capsys: pytest.CaptureFixture[str]) -> No
         ("{}", "schema 1; got None"),
         ("[]", "schema 1; got list"),
         ('{"schema": 99}', "schema 1; got 99"),
+        ('{"schema": 1, "name": "x"}', "must be as a run wrote it"),
+        ("[" * 9000, "must be a readable JSON file"),
     ],
 )
 def test_a_report_of_what_is_no_finished_run(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +34,9 @@ def opened(path, threads):
     text = path.read_text()
     if text == "bad":
         raise PotstillError(f"{path}: must be good; got bad.")
+    if text == "limited":
+        import resource
+        raise PotstillError(str(resource.getrlimit(resource.RLIMIT_DATA)[0]))
     if text == "crash":
         os.kill(os.getpid(), 11)
     return Session()
@@ -81,3 +86,10 @@ def test_a_runtime_that_ends_or_hangs_is_an_error(folder: Path, monkeypatch: pyt
     monkeypatch.setattr(child_module, "_RUN_S", 0.2)
     with pytest.raises(PotstillError, match="hung"):
         session(np.full((1, 2), 30.0))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="machine: only Linux counts a process's data")
+def test_a_child_has_no_more_memory_than_the_machine(folder: Path) -> None:
+    with pytest.raises(PotstillError) as caught:
+        opened(folder, "limited")
+    assert 0 < int(str(caught.value)) <= os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -69,6 +69,13 @@ def test_a_wrong_profile_says_what_is_wrong_where(changes: dict[str, object], wo
     assert words in str(err.value) and path in str(err.value)
 
 
+@pytest.mark.parametrize("text", ["a: " + "[" * 2000, "a: 2001-13-45", "\0"], ids=["nested", "no date", "no text"])
+def test_what_yaml_cannot_hold_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(DeviceError, match=r"x\.yaml: must be a profile in YAML"):
+        profile_of(str(tmp_path / "x.yaml"))
+
+
 def test_what_is_no_profile_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("a: [")
     for name, words in ((str(tmp_path / "x.yaml"), "must be a profile in YAML"), (str(tmp_path / "none.yaml"), "No such file"),

@@ -409,3 +409,14 @@ def test_a_hundred_damaged_files_end_in_an_error_or_a_model(tmp_path: Path) -> N
     cut = [results[f"{i:03d}.onnx"][0] for i in range(40)]
     assert cut.count("refused") >= 39, "protobuf cannot tell a cut between two fields of the outermost message"
     assert sum(what == "refused" for what, _ in results.values()) > 50
+
+
+def test_a_teachers_file_is_opened_in_a_child_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from potstill.core import onnx_session
+    from potstill.teachers.onnx import OnnxTeacherSpec
+
+    monkeypatch.setattr(onnx_session, "_opened", lambda *args: pytest.fail("opened in this process"))
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x0a\x3a\x03xyz")
+    context: Any = None
+    with pytest.raises(PotstillError, match=r"m\.onnx: must be an ONNX model"):
+        OnnxTeacherSpec(path=tmp_path / "m.onnx").prepare(context)

@@ -106,6 +106,25 @@ def test_ours_says_so_and_takes_no_other_scale(dataset: Dataset, tmp_path: Path)
         measure(path, dataset, 255.0)
 
 
+def test_weights_that_are_not_numbers_are_named(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(PotstillError, match=r"nan\.onnx: must give finite numbers; got NaN or Inf in row 0, 60 of 60"):
+        measure(brightness_model(tmp_path / "nan.onnx", threshold=float("nan")), dataset)
+
+
+def test_what_crashes_a_runtime_crashes_it_in_a_child(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from potstill.core import onnx_session
+
+    def crash(path: Path, threads: int) -> None:
+        raise AssertionError("opened in this process")
+
+    monkeypatch.setattr(onnx_session, "_opened", crash)
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x0a\x3a\x03xyz")
+    with pytest.raises(PotstillError, match=r"m\.onnx: must be an ONNX model"):
+        measure(tmp_path / "m.onnx", dataset)
+
+
 def test_weights_beside_the_file_count(dataset: Dataset, tmp_path: Path) -> None:
     path = brightness_model(tmp_path / "m.onnx", threshold=0.5, beside=True)
     beside = tmp_path / "weights.bin"

@@ -5,6 +5,7 @@ Run as: python -m potstill.core.runtimes.serve RUNTIME MODEL THREADS. A message 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -47,6 +48,18 @@ def said(err: BaseException) -> str:
     return next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__)[:300]
 
 
+def confine() -> None:
+    """Let this process have no more memory than the machine: a file that asks for more fails here, and nothing else is ended for it."""
+    if sys.platform != "linux":
+        return
+    import resource
+
+    most = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with contextlib.suppress(OSError, ValueError):  # "max": no limit
+        most = min(most, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    resource.setrlimit(resource.RLIMIT_DATA, (most, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
 def _serve(session: Any, given: BinaryIO, answers: BinaryIO) -> None:
     while True:
         try:
@@ -72,6 +85,7 @@ def main() -> None:
     """Serve until the parent closes the pipe."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # runtimes talk on stdout
+    confine()
     try:
         runtime = importlib.import_module(sys.argv[1])
         session = runtime.opened(Path(sys.argv[2]), int(sys.argv[3]))

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from potstill.core import atomic
-from potstill.core.errors import ShapeError, StoreError, nearest
+from potstill.core.errors import PotstillError, ShapeError, StoreError, nearest
 from potstill.core.hashing import digest_bytes
 from potstill.models import registry
 from potstill.models._base import ModelSpec
@@ -24,6 +24,8 @@ from potstill.models.tools.layout import laid_out
 from potstill.models.tools.sizes import Sizes, resize
 
 WEIGHTS, CARD = "student.safetensors", "student.json"
+_NO_MODEL = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
+"""What numbers of a card that nobody wrote may lead to, from a key that is missing to a layer that no memory holds."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,17 @@ def load_model(folder: Path) -> LoadedModel:
         spec: ModelSpec = TypeAdapter(registry.union()).validate_python(card["model"])
         stated: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in card["io"].items()}
         io = ModelIO(**stated)
-        preprocess, sizes = spec.input.preprocess(io), dict(card["sizes"])
-    except (OSError, KeyError, TypeError, ValidationError) as err:
-        raise StoreError(f"{folder}: must hold a saved model ({CARD}, {WEIGHTS}); got {err}.") from err
-    built = spec.build(spec.input.seen(io))
-    resize(built, sizes, str(folder / CARD))
+        preprocess, sizes, classes = spec.input.preprocess(io), dict(card["sizes"]), [str(c) for c in card["classes"]]
+        built = spec.build(spec.input.seen(io))
+        resize(built, sizes, str(folder / CARD))
+    except PotstillError:
+        raise
+    except _NO_MODEL as err:
+        said = (str(err).strip().splitlines() or [type(err).__name__])[0][:300]
+        raise StoreError(f"{folder}: must hold a saved model ({CARD}, {WEIGHTS}); got {said}.") from err
     module, preprocess = laid_out(spec, built, preprocess)
     load_weights(module, folder / WEIGHTS, str(folder / WEIGHTS))
-    return LoadedModel(module.eval(), preprocess.eval(), spec, io, list(card["classes"]), sizes)
+    return LoadedModel(module.eval(), preprocess.eval(), spec, io, classes, sizes)
 
 
 def load_weights(module: nn.Module, path: Path, where: str, *, but_the_head: bool = False) -> None:
