@@ -36,7 +36,7 @@ def take_result(run: Path, file: Path, *, as_json: bool) -> None:
 
 
 def _lines(record: dict[str, Any]) -> list[str]:
-    from potstill.report._devices import agreed
+    from potstill.report._measured import agreed
 
     runtime = f"{record['runtime']['name']} {record['runtime']['version']}"
     lines = [f"measured on {record['device']['name']}: {record['file']}, {runtime}"]

@@ -15,7 +15,7 @@ from potstill.core.units import human_bytes, human_count, human_seconds
 from potstill.report import _auto as auto
 from potstill.report import _charts as charts
 from potstill.report import _cuts as cut
-from potstill.report import _devices as devices
+from potstill.report import _measured as measured
 from potstill.report import _quantised as rounded
 from potstill.report import _say as say
 from potstill.report import _series as drawn
@@ -71,7 +71,7 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         notes=[n["text"] for n in notes if n["level"] == "caution"],
         small_notes=[n["text"] for n in notes if n["level"] != "caution"],
         many_classes=_MANY_CLASSES,
-        on_devices=devices.rows(results),
+        on_devices=measured.rows(results),
         quantised=rounded.rows(results),
         quantised_sentence=rounded.sentence(results),
         sensitivity=rounded.sensitivity(results),
@@ -90,7 +90,7 @@ def card(results: dict[str, Any]) -> str:
         artifacts=results.get("artifacts") or [],
         metric=say.metric(results),
         noun=FORMS[_kind(results)].noun,
-        on_devices=devices.rows(results),
+        on_devices=measured.rows(results),
         quantised=rounded.rows(results),
         quantised_sentence=rounded.sentence(results),
         writes="bleu" in (results.get("student") or {}),

@@ -65,6 +65,7 @@ def test_every_device_is_listed() -> None:
 
 def test_every_fact_is_shown_with_its_source() -> None:
     code, out = said("devices", "show", "stm32l4r5")
+    out = " ".join(out.split())  # a cell may be broken between any two words
     assert code == 0 and "Cortex-M4F" in out and "verified" in out and "held out" in out and "[0.1" not in out
 
 
