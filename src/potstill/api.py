@@ -203,11 +203,12 @@ def fit(
         DeviceError: the model cannot be counted, there is no such device or limit.
     """
     from potstill.devices.catalogue import profile_of
-    from potstill.devices.judge import budget_of, judge_all
+    from potstill.devices.judge import Question, judge_all
+    from potstill.devices.lines import budget_of
     from potstill.devices.read import read_cost
 
     cost = read_cost(Path(model), dims)
-    return judge_all(cost.as_int8() if int8 else cost, profile_of(device), budget_of(budget))
+    return judge_all(cost.as_int8() if int8 else cost, Question(profile_of(device), budget_of(budget)))
 
 
 def plan_pruning(

@@ -188,13 +188,16 @@ class StagesKilled(Fault):
 
 def timeless(run: Path) -> dict[str, bytes]:
     """Return a run folder's files, without what tells of time; the report must be that of the results beside it."""
+    from potstill.report._card import record
     from potstill.report._page import card, page
 
     results = json.loads((run / "results.json").read_text())
     check((run / "report.html").read_text() == page(results, run, samples=True), "report.html is of other results")
     check((run / "model_card.md").read_text() == card(results), "model_card.md is of other results")
+    twin = json.loads((run / "model_card.json").read_text())
+    check(twin == json.loads(json.dumps(record(results))), "model_card.json is of other results")
     whole = {k: v for k, v in content(run).items() if not k.endswith(".tmp") and not k.startswith("logs/")}
-    for name in ("run.json", "results.json", "report.html", "model_card.md"):
+    for name in ("run.json", "results.json", "report.html", "model_card.md", "model_card.json"):
         del whole[name]
     results["stages"].sort(key=lambda stage: stage["id"])  # arms beside one another end in any order
     return {**whole, "results.json": json.dumps(without_times(results), sort_keys=True).encode()}

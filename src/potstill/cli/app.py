@@ -233,7 +233,7 @@ def fit(
 ) -> None:
     """Say which devices can run a model. What stops the others; modelled from published figures; exit 3 if a named one cannot."""
     from potstill.cli.devices import dims_of, print_fit
-    from potstill.devices.judge import budget_of
+    from potstill.devices.lines import budget_of
 
     print_fit(
         models, [] if all_devices else device or [],

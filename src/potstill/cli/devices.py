@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from potstill.cli.verdicts import print_lines
 from potstill.core.errors import BudgetError, PotstillError
 from potstill.core.units import human_bytes, human_count
+from potstill.devices import say
 from potstill.devices.catalogue import names, profile_of
 from potstill.devices.cost import Cost
-from potstill.devices.judge import Budget, Judgement, Line, device_verdict, judge_all
+from potstill.devices.judge import Judgement, Question, device_verdict, judge_all
 from potstill.devices.latency import Fitted, fitted
+from potstill.devices.lines import Budget
 from potstill.devices.profile import DeviceProfile, Fact, Figure, LatencyOf, Power, Sourced
 from potstill.devices.read import read_cost
 
@@ -82,8 +85,8 @@ def print_fit(
     costs = [cost.as_int8() if dtype == "int8" else cost for cost in costs]
     misfits = []
     for cost in costs:
-        judged = {p.name: judge_all(cost, p, budget) for p in profiles}
-        misfits += [f"{name}: must fit its budget; got {cost.name}, which does not: {_stops(found[0])}"
+        judged = {p.name: judge_all(cost, Question(p, budget)) for p in profiles}
+        misfits += [f"{name}: must fit its budget; got {cost.name}, which does not: {say.stops(found[0].lines)}"
                     for name, found in judged.items() if devices and device_verdict(found) == "does not fit"]  # fmt: skip
         if as_json:
             for found in judged.values():
@@ -97,7 +100,7 @@ def print_fit(
                     )
                 )
         else:
-            _print_judged(cost, judged, whole=len(devices) == 1)
+            _print_judged(cost, judged)
     if misfits:
         raise BudgetError("\n".join(misfits))
 
@@ -113,78 +116,48 @@ def dims_of(texts: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _print_judged(cost: Cost, judged: dict[str, list[Judgement]], *, whole: bool) -> None:
+def _print_judged(cost: Cost, judged: dict[str, list[Judgement]]) -> None:
     console = _console()
     by_class = ", ".join(f"{k} {human_count(v)}" for k, v in cost.macs_by_class.items())
     console.print(f"{cost.name} as {cost.dtype}: {human_count(cost.macs)} MACs ({by_class}), {human_count(cost.params)} parameters, "
                   f"weights {human_bytes(cost.weight_bytes)}, at least {human_bytes(cost.peak_activation_bytes)} of activations live at once",
                   highlight=False)  # fmt: skip
-    table = _table(
-        "device, runtime", "verdict", "latency, ms", "RAM", "flash", "energy, mJ", "what binds, or is not known"
-    )
-    for name, found in judged.items():
-        for j in found if whole else found[:1]:
-            cells = {line.name: _figure(line) for line in j.lines}
-            table.add_row(
-                f"{name}\n[dim]{j.runtime}[/dim]", j.verdict, cells["latency_ms"], cells["peak_memory_bytes"], cells.get("flash_bytes", ""),
-                cells["energy_mj"], _stops(j),
-            )  # fmt: skip
-    console.print(table)
+    if len(judged) == 1:
+        _print_one(console, *judged.values())
+    else:
+        _print_all(console, judged)
     console.print("Every figure is modelled, none measured: [interval], ≥ where only a least is known, ? where it is unknown.", highlight=False, markup=False)  # fmt: skip
 
 
-def _stops(j: Judgement) -> str:
-    """Return what stops a model, what is missing to know it, or what binds; then what would help."""
-    bad = [line for line in j.lines if line.verdict == "does not fit"]
-    missing = [
-        line for line in j.lines if line.verdict == "unknown" or (line.name == "latency_ms" and line.word == "unknown")
-    ]
-    if bad:
-        said = [f"{_named(line)} {_figure(line)} over {_number(line.name, line.limit)}" for line in bad]
-    elif missing:
-        said = [f"{_named(line)}: {_between(line) or line.reason}" for line in missing]
-    else:
-        bind = j.binding
-        said = [] if bind is None else [f"{_named(bind)} binds, {100 * (bind.margin or 0):.0f} % to spare"]
-    return "; ".join([*said, *(f"→ {remedy}" for remedy in j.remedies)])
-
-
-def _between(line: Line) -> str:
-    within = line.low is not None and line.high is not None and line.limit is not None
-    return f"the limit {_number(line.name, line.limit)} lies within the interval" if within else ""
-
-
-def _named(line: Line) -> str:
-    return {"latency_ms": "latency", "peak_memory_bytes": "RAM", "flash_bytes": "flash", "energy_mj": "energy"}[
-        line.name
-    ]
-
-
-def _number(name: str, value: float | None) -> str:
-    if value is None:
-        return "?"
-    return (
-        human_bytes(value)
-        if name.endswith("_bytes")
-        else f"{_three(value)} {name.rsplit('_', 1)[1].replace('mj', 'mJ')}"
+def _print_all(console: Any, judged: dict[str, list[Judgement]]) -> None:
+    """Print each device under its best runtime."""
+    table = _table(
+        "device, runtime", "verdict", "latency, ms", "RAM", "flash", "energy, mJ", "what binds, or is not known"
     )
+    for name, (j, *_) in judged.items():
+        cells = {line.name: say.figure(line, unit=False) for line in j.lines}
+        table.add_row(
+            f"{name}\n[dim]{j.runtime}[/dim]", j.verdict, cells["latency_ms"], cells["peak_memory_bytes"], cells.get("flash_bytes", ""),
+            cells["energy_mj"], "; ".join([say.stops(j.lines), *(f"→ {remedy}" for remedy in j.remedies)]),
+        )  # fmt: skip
+    console.print(table)
 
 
-def _figure(line: Line) -> str:
-    if line.value is None and line.low is None:
-        return "?" if line.high is None else f"≤ {_number(line.name, line.high)}"
-    if line.high is None:
-        return f"≥ {_number(line.name, line.low)}"
-    if line.name.endswith("_bytes"):
-        return (
-            human_bytes(line.low) if line.low == line.high else f"{human_bytes(line.low)} to {human_bytes(line.high)}"
-        )
-    return f"{_three(line.value)} [{_three(line.low)}, {_three(line.high)}]"
-
-
-def _three(value: float | None) -> str:
-    """Return three digits, or whole numbers from a thousand on."""
-    return "?" if value is None else f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
+def _print_one(console: Any, found: list[Judgement]) -> None:
+    """Print a device's best runtime with all its lines, then each other runtime in one."""
+    best, *others = found
+    console.print(f"\n{best.device}: {device_verdict(found)}", style="bold", highlight=False)
+    console.print(f"under {best.runtime}", highlight=False)
+    print_lines(console, best.lines)
+    for remedy in best.remedies:
+        console.print(f"→ {remedy}", highlight=False)
+    if others:
+        console.print("\nother runtimes", style="bold")
+    for j in others:
+        (time,) = (line for line in j.lines if line.name == "latency_ms")
+        why = time.reason if time.word == "unknown" else ""
+        text = "; ".join(filter(None, [f"{j.verdict}: {j.runtime}, {say.figure(time)}", why]))
+        console.print(text, highlight=False, markup=False, no_wrap=True, overflow="ellipsis")
 
 
 def _models(profile: DeviceProfile) -> str:

@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from potstill.cli.verdicts import print_verdicts
 from potstill.core import atomic
-from potstill.core.errors import PotstillError
+from potstill.core.errors import BudgetError, PotstillError
 from potstill.core.progress import Mode, Progress
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def run_recipe(
     loggers: tuple[str, ...],
     cores: int,
 ) -> None:
-    """Run the recipe at `path`, write its report and print the verdict table."""
+    """Run the recipe at `path`, write its report and print the verdicts. Raises BudgetError where a device of the recipe does not take the
+    student; after all was written and printed."""
     from potstill.pipeline.run import run
     from potstill.recipe.load import load
 
@@ -44,13 +46,35 @@ def run_recipe(
         from potstill.report import build
 
         page = build(folder, samples=samples)
+    verdicts = done.results.get("verdicts") or []
     if mode == "json":
-        progress.event("finished", changed=done.changed, folder=str(folder), seconds=round(done.seconds, 3))
-        return
-    if not done.changed:
-        print(f"Nothing to do: {folder} is finished and unchanged ({done.seconds:.1f} s).")
-    print_verdict(done.results)
-    print(f"\nReport: {page}\nStudent: {folder / 'student.safetensors'}")
+        progress.event(
+            "finished",
+            changed=done.changed,
+            folder=str(folder),
+            seconds=round(done.seconds, 3),
+            verdicts=_brief(verdicts),
+        )
+    else:
+        if not done.changed:
+            print(f"Nothing to do: {folder} is finished and unchanged ({done.seconds:.1f} s).")
+        print_verdict(done.results)
+        print_verdicts(verdicts)
+        print(f"\nReport: {page}\nStudent: {folder / 'student.safetensors'}")
+    _stop_at_misfits(verdicts)
+
+
+def _brief(verdicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: found[k] for k in ("device", "export", "verdict", "binding")} for found in verdicts]
+
+
+def _stop_at_misfits(verdicts: list[dict[str, Any]]) -> None:
+    """Raise BudgetError where a device does not take the student; all that was made stays."""
+    from potstill.devices.say import misfit
+
+    found = [misfit(entry) for entry in verdicts if entry["verdict"] == "does not fit"]
+    if found:
+        raise BudgetError("\n".join(found))
 
 
 def print_verdict(results: dict[str, Any]) -> None:
@@ -111,7 +135,8 @@ def _as_written(folder: Path) -> bool:
 def verify_file(
     model: Path, recipe_path: Path, *, threads: int, scale: float, run_program: bool, as_json: bool
 ) -> None:
-    """Run a model file over the test split of a recipe and print what was measured."""
+    """Run a model file over the test split of a recipe, and print what was measured and the verdict on each device of the recipe. Raises
+    BudgetError where one does not take it; after all was printed."""
     from potstill.cli.show import print_facts
     from potstill.pipeline.check import verify_against
     from potstill.recipe.load import load
@@ -119,7 +144,10 @@ def verify_file(
     facts = verify_against(
         model, load(recipe_path), threads=threads, scale=scale, progress=Progress("auto"), trusted=run_program
     )
+    verdicts = facts.get("verdicts", [])
     if as_json:
         print(json.dumps(facts))
     else:
-        print_facts(facts)
+        print_facts({k: v for k, v in facts.items() if k != "verdicts"})
+        print_verdicts(verdicts)
+    _stop_at_misfits(verdicts)

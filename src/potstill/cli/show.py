@@ -117,6 +117,10 @@ def print_plan(plan: Plan, *, as_json: bool) -> None:
         console.print(cut.text(), highlight=False)
     for cost in plan.features:
         console.print(cost.text(), highlight=False)
+    if plan.verdicts:
+        from potstill.cli.verdicts import print_verdicts
+
+        print_verdicts(plan.verdicts, planned=True)
     console.print(plan.summary(), highlight=False)
 
 

@@ -62,6 +62,14 @@ class Cost:
             activation_elements=int(self.activation_elements * share**0.5),
         )  # fmt: skip
 
+    def scaled(self, macs: float, params: float, activations: float) -> Cost:
+        """Return a model of the same layers with these shares of each; what lies in them is shared out alike."""
+        return replace(
+            self.with_macs(macs), activation_elements=int(self.activation_elements * activations), params=int(self.params * params),
+            vector_params=int(self.vector_params * params), weight_bytes=int(self.weight_bytes * params),
+            peak_activation_bytes=int(self.peak_activation_bytes * activations),
+        )  # fmt: skip
+
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return {**asdict(self), "macs_by_class": dict(self.macs_by_class), "macs": self.macs}

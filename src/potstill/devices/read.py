@@ -9,6 +9,9 @@ from potstill.core.errors import DeviceError
 from potstill.devices.cost import Cost
 from potstill.devices.graph import cost_of
 
+READABLE = (".onnx", ".tflite")
+"""Suffixes of files whose graph can be read."""
+
 
 def read_cost(path: Path, dims: Mapping[str, int] | None = None) -> Cost:
     """Return the cost of a model file, ours or anybody's; nothing in it is run.
@@ -21,7 +24,7 @@ def read_cost(path: Path, dims: Mapping[str, int] | None = None) -> Cost:
         DeviceError: no such file, not a model, or one that cannot be counted; says what.
     """
     suffix = path.suffix.lower()
-    if suffix not in (".onnx", ".tflite"):
+    if suffix not in READABLE:
         raise DeviceError(f"{path}: must be a .onnx or .tflite file; got {suffix or 'no suffix'!r}.")
     try:
         data = path.read_bytes()

@@ -93,6 +93,8 @@ class ExporterSpec(Spec, ABC):
     """What it needs of the extra `runtimes`: looked for before anything is trained."""
     program: ClassVar[bool] = False
     """Whether its files are programs: one of foreign origin is run only where the user says so."""
+    runs_in: ClassVar[tuple[str, ...]] = ()
+    """What the names of published runtimes begin with that take its files, in devices/profiles."""
     kind: str
     tolerance: float
 

@@ -27,6 +27,7 @@ class ExecuTorchSpec(ExporterSpec):
 
     suffix: ClassVar[str] = ".pte"
     runtime: ClassVar[str] = "potstill.core.runtimes.executorch"
+    runs_in: ClassVar[tuple[str, ...]] = ("ExecuTorch XNNPACK", "XNNPACK")
     packages: ClassVar[tuple[str, ...]] = ("executorch",)
     kind: Literal["executorch"] = "executorch"
     tolerance: float = Field(default=1e-4, gt=0)

@@ -30,6 +30,9 @@ class LiteRTSpec(ExporterSpec):
 
     suffix: ClassVar[str] = ".tflite"
     runtime: ClassVar[str] = "potstill.core.runtimes.litert"
+    runs_in: ClassVar[tuple[str, ...]] = (
+        "TFLite", "TFLM", "XNNPACK", "X-CUBE-AI", "Bosch HALE", "Plumerai", "microTVM", "Skymizer ONNC", "TinyEngine",
+    )  # fmt: skip
     packages: ClassVar[tuple[str, ...]] = ("litert_torch", "ai_edge_litert")
     kind: Literal["litert"] = "litert"
     tolerance: float = Field(default=1e-4, gt=0)

@@ -31,6 +31,7 @@ class OnnxSpec(ExporterSpec):
 
     suffix: ClassVar[str] = ".onnx"
     runtime: ClassVar[str] = "potstill.core.onnx_writer"
+    runs_in: ClassVar[tuple[str, ...]] = ("onnxruntime", "X-CUBE-AI", "OpenVINO", "OpenCV DNN", "TensorRT")
     kind: Literal["onnx"] = "onnx"
     tolerance: float = Field(default=1e-4, gt=0)
     """Largest difference of a logit from the module's, absolute plus relative to the largest logit."""

@@ -29,6 +29,7 @@ class TorchScriptSpec(ExporterSpec):
 
     suffix: ClassVar[str] = ".ts"
     runtime: ClassVar[str] = "potstill.core.runtimes.torchscript"
+    runs_in: ClassVar[tuple[str, ...]] = ("PyTorch",)
     program: ClassVar[bool] = True
     kind: Literal["torchscript"] = "torchscript"
     tolerance: float = Field(default=1e-4, gt=0)

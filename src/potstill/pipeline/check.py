@@ -21,6 +21,7 @@ from potstill.labels.store import LabelStore
 from potstill.labels.writer import Damage, check, discard_damaged
 from potstill.pipeline.cache import ArtifactCache, default_root
 from potstill.pipeline.execute import Executor
+from potstill.pipeline.fits import file_verdicts, teacher_outputs
 from potstill.pipeline.graph import build
 from potstill.recipe.model import Recipe
 from potstill.stages import RunOptions, StageContext, StageSpec
@@ -180,10 +181,12 @@ def verify_against(
     node = graph.nodes["prepare"]
     Executor(graph, cache, RunOptions(cache.root), progress).run(node)
     prepared = Dataset.open(cache.path(node.key))
-    return verify_model(
+    facts = verify_model(
         model, prepared, recipe.task, threads=threads, scale=scale, lock=cache.root / "locks" / "measure.lock",
-        trusted=trusted,
+        trusted=trusted, teacher_NX=teacher_outputs(graph, cache) if recipe.devices else None,
     )  # fmt: skip
+    verdicts = file_verdicts(recipe, model, format_of(model), facts)
+    return {**facts, "verdicts": verdicts} if verdicts else facts
 
 
 def made_here(cache: ArtifactCache, model: Path) -> bool:

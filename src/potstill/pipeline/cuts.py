@@ -74,7 +74,7 @@ def _try(recipe: Recipe, shape: DataShape) -> list[PlannedCut]:
         torch.default_generator.manual_seed(rng.seed_of(recipe.seed, "init"))
         new = new_model(recipe.student, shape.io, shape.stats)
         first = new_model(recipe.student, shape.io, shape.stats).module
-    example = (new.preprocess(_example(shape)),)
+    example = (new.preprocess(example_rows(shape)),)
     out = []
     for i, step in enumerate(recipe.steps):
         if not isinstance(step, PruneStep):
@@ -87,7 +87,7 @@ def _try(recipe: Recipe, shape: DataShape) -> list[PlannedCut]:
     return out
 
 
-def _example(shape: DataShape) -> Any:
+def example_rows(shape: DataShape) -> Any:
     """Return [_ROWS, *X] noise of the data's shape; letters and spaces where it is text."""
     import torch
 

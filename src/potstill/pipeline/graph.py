@@ -25,6 +25,7 @@ from potstill.stages.features import FeaturesStage
 from potstill.stages.label import LabelStage
 from potstill.stages.prepare import PrepareStage
 from potstill.stages.teach import TeachStage
+from potstill.stages.verdict import COSTED, VerdictStage, costed_as
 from potstill.stages.verify import VerifyStage
 from potstill.teachers import TeacherSpec
 
@@ -103,8 +104,29 @@ def build(recipe: Recipe, digests: StatCache, cache: ArtifactCache | None = None
             machine=f"{environment()['cpu']}, {environment()['cores']} cores",
         )  # fmt: skip
         add(Node(f"verify/{exporter.kind}", verify, {**first, "exported": exported, "teacher": teacher}))
+    _add_verdicts(graph)
     compute_keys(graph, digests)
     return graph
+
+
+def _add_verdicts(graph: Graph) -> None:
+    recipe = graph.recipe
+    for entry in recipe.devices:
+        judged = entry.chosen(recipe.export)
+        assert judged is not None, "a recipe is checked when it is loaded"
+        source = costed_as(judged, recipe.export)
+        inputs = {
+            "data": "prepare",
+            "exported": f"export/{judged.kind}",
+            "verified": f"verify/{judged.kind}",
+            "outputs": "evaluate/teacher",
+        }
+        if source not in (None, judged):
+            inputs[COSTED] = f"export/{source.kind}"
+        stage = VerdictStage(
+            task=recipe.task, entry=entry, exporter=judged, costed=COSTED in inputs, student=recipe.student, threads=recipe.verify.threads,
+        )  # fmt: skip
+        graph.add(Node(f"verdict/{entry.profile().name}/{judged.kind}", stage, inputs))
 
 
 def last_step(graph: Graph, arm: str, seed: int) -> str:

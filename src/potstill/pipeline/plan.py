@@ -17,6 +17,7 @@ from potstill.models import ModelSpec
 from potstill.pipeline.bits import check_bits
 from potstill.pipeline.cache import ArtifactCache, default_root
 from potstill.pipeline.cuts import PlannedCut, check_cuts
+from potstill.pipeline.fits import planned_verdicts
 from potstill.pipeline.formats import check_formats
 from potstill.pipeline.graph import Graph, Node, build, data_shape
 from potstill.pipeline.schedule import threads_for
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 _MACS_PER_SECOND = 4e9
 """Of one ordinary core in float32 convolutions; only until this machine has run something alike."""
 _STEP_OVERHEAD_S = 2e-3
-_FIXED_S = {"export": 12.0, "verify": 12.0, "prune": 5.0, "inherit": 0.5}
+_FIXED_S = {"export": 12.0, "verify": 12.0, "prune": 5.0, "inherit": 0.5, "verdict": 0.5}
 """Of stages that hardly depend on the rows."""
+
+_VERDICT_BYTES = 8000
 
 
 @dataclass
@@ -63,12 +66,14 @@ class Plan:
     features_mode: str = "live"
     cuts: list[PlannedCut] = field(default_factory=list)
     """What each prune step would leave; empty once all of that is cached."""
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
+    """On each device of the recipe, as `verify.verdict` gives it."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         return {"stages": [asdict(line) for line in self.lines], "models": self.models, "taps": self.taps,
                 "features": [asdict(cost) for cost in self.features],
-                "cuts": [cut.as_dict() for cut in self.cuts]}  # fmt: skip
+                "cuts": [cut.as_dict() for cut in self.cuts], "verdicts": self.verdicts}  # fmt: skip
 
     def summary(self) -> str:
         """Return one sentence."""
@@ -106,7 +111,8 @@ def make_plan(recipe: Recipe) -> Plan:
     cuts = check_cuts(graph, cache)
     taps = check_objectives(graph, cache, cuts)
     check_bits(graph, cache)
-    return Plan(lines, models, taps, _features(graph, shape, taps, cache), recipe.features.mode, cuts)
+    verdicts = planned_verdicts(graph, cache, shape, cuts)
+    return Plan(lines, models, taps, _features(graph, shape, taps, cache), recipe.features.mode, cuts, verdicts)
 
 
 def _features(
@@ -286,6 +292,8 @@ class _Cost:
             return rows * codec.row_bytes(io.row_width)
         if isinstance(node.spec, FeaturesStage):
             return rows * node.spec.codec.row_bytes(math.prod(node.spec.shape))
+        if kind == "verdict":
+            return _VERDICT_BYTES
         if kind in ("evaluate", "verify"):
             return shape.test_rows * shape.io.row_width * 4
         params = self._params[{"teach": "teacher", "assist": _assistant(node.name)}.get(kind, "student")]

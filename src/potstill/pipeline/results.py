@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.core import artifact
+from potstill.core import artifact, atomic
 from potstill.core.fingerprint import environment, package_versions
 from potstill.core.tensorfile import open_arrays
 from potstill.data.dataset import Dataset
@@ -20,6 +20,7 @@ from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.execute import Outcome
 from potstill.pipeline.graph import ALONE, STUDENT, Graph, last_step
 from potstill.pipeline.shown import shown
+from potstill.stages.verdict import NAME as VERDICT
 from potstill.tasks import Truth
 from potstill.verify.gain import accuracy_interval, gain, independent, one_group
 
@@ -105,6 +106,7 @@ class Results:
             "features": [self._store(n.name) for n in self.graph.named("features/")],
             "quantised": quantised(self),
             "artifacts": [self._exported(e.kind, arms[STUDENT][0]) for e in recipe.export],
+            "verdicts": [atomic.read_json(self.folder(n.name) / VERDICT) for n in self.graph.named("verdict/")],
             "environment": environment(),
             "fingerprint": self.manifest(first)["fingerprint"],
             "stages": [

@@ -172,7 +172,7 @@ def _publish(
 def _claim(out: Path, recipe: Recipe) -> None:
     """Mark the folder as this recipe's and unfinished; a report of earlier results must not outlive them."""
     atomic.write_json(out / "run.json", {"files": [], **_state(out), "name": recipe.name, "keys": {}})
-    for name in ("report.html", "model_card.md"):
+    for name in ("report.html", "model_card.md", "model_card.json"):
         (out / name).unlink(missing_ok=True)
 
 

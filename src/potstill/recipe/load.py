@@ -16,6 +16,7 @@ from potstill.recipe.kinds import kind_faults
 from potstill.recipe.model import Recipe
 from potstill.recipe.positions import Document, parse
 from potstill.stages import StepJob, StepSpec
+from potstill.stages.verdict import device_faults
 
 _MAX_BYTES = 1_000_000
 
@@ -102,6 +103,8 @@ def check(recipe: Recipe, document: Document | None = None) -> None:
         where = document.where(("features", "mode"))
         faults.append(f"{where} features.mode: must be live where an assistant teaches; got 'stored', which keeps the features "
                       "of the recipe's own teacher. Leave this out.")  # fmt: skip
+    for path, message in device_faults(recipe.devices, recipe.export):
+        faults.append(f"{document.where(('devices', *path))} {_dotted(('devices', *path))}: {message}.")
     if faults:
         raise RecipeError(faults)
 

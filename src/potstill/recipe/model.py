@@ -15,6 +15,7 @@ from potstill.labels.spec import FeaturesSpec, LabelsSpec
 from potstill.models import AnyModel
 from potstill.stages import AnyStep
 from potstill.stages._controls import ControlName
+from potstill.stages.verdict import DeviceBudget
 from potstill.stages.verify import VerifySpec
 from potstill.tasks import AnyTask
 from potstill.tasks.image_classification import ImageClassificationSpec
@@ -54,3 +55,5 @@ class Recipe(Spec):
     """Formats that the student of the first seed is written in."""
     verify: VerifySpec = Field(default_factory=VerifySpec)
     """What is measured on each."""
+    devices: tuple[DeviceBudget, ...] = ()
+    """What it may take on which devices; a run ends in a verdict on each."""

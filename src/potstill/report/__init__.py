@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def build(run: Path, samples: bool = True) -> Path:
-    """Write `report.html` and `model_card.md` into a run folder; the same results give the same bytes.
+    """Write `report.html`, `model_card.md` and `model_card.json` into a run folder; the same results give the same bytes.
 
     Args:
         run: folder with results.json.
@@ -25,11 +25,13 @@ def build(run: Path, samples: bool = True) -> Path:
     Returns:
         The page.
     """
+    from potstill.report import _card
     from potstill.report._page import card, page
 
     results = atomic.read_json(run / "results.json")
     out = run / "report.html"
     atomic.write_bytes(run / "model_card.md", card(results).encode())
+    atomic.write_json(run / _card.NAME, _card.record(results))
     atomic.write_bytes(out, page(results, run, samples=samples).encode())
     return out
 

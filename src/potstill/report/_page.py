@@ -15,10 +15,12 @@ from potstill.core.units import human_bytes, human_count, human_seconds
 from potstill.report import _auto as auto
 from potstill.report import _charts as charts
 from potstill.report import _cuts as cut
+from potstill.report import _devices as devices
 from potstill.report import _measured as measured
 from potstill.report import _quantised as rounded
 from potstill.report import _say as say
 from potstill.report import _series as drawn
+from potstill.report._card import limits
 
 _HERE = Path(__file__).parent
 _MANY_CLASSES = 30
@@ -76,6 +78,8 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         quantised_sentence=rounded.sentence(results),
         sensitivity=rounded.sensitivity(results),
         layers_tried=rounded.tried(results),
+        devices=devices.rows(results),
+        device_lines=devices.columns(results),
     )
     return html
 
@@ -94,6 +98,9 @@ def card(results: dict[str, Any]) -> str:
         quantised=rounded.rows(results),
         quantised_sentence=rounded.sentence(results),
         writes="bleu" in (results.get("student") or {}),
+        devices=devices.rows(results),
+        device_lines=devices.columns(results),
+        limits=limits(results),
     )
     return text
 

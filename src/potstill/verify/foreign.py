@@ -20,8 +20,7 @@ from potstill.data.augment import make_batch
 from potstill.data.dataset import Dataset
 from potstill.exporters import ExporterSpec, registry
 from potstill.tasks import TaskSpec, Truth
-from potstill.verify.accuracy import run_split
-from potstill.verify.gain import accuracy_interval, independent
+from potstill.verify.accuracy import headline, lost, run_split
 from potstill.verify.latency import calling, interleaved
 from potstill.verify.memory import peak_memory
 
@@ -32,7 +31,15 @@ _Arrays: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def verify_model(
-    path: Path, dataset: Dataset, task: TaskSpec, *, threads: int, scale: float, lock: Path, trusted: bool = False
+    path: Path,
+    dataset: Dataset,
+    task: TaskSpec,
+    *,
+    threads: int,
+    scale: float,
+    lock: Path,
+    trusted: bool = False,
+    teacher_NX: NDArray[Any] | None = None,
 ) -> dict[str, Any]:
     """Return what was measured of a model file.
 
@@ -44,6 +51,7 @@ def verify_model(
         scale: pixel range of a foreign model.
         lock: file under which only one process measures.
         trusted: run a file of a format that is a program: the user says so, or a run made it here.
+        teacher_NX: the teacher's outputs on the test split; with them the result says how many points the file loses against it.
 
     Raises:
         PotstillError: no such file, one that cannot be run, or a program that is not trusted.
@@ -81,20 +89,19 @@ def verify_model(
         raise ShapeError(
             f"{path}: must give {len(dataset.classes)} classes, as the data has; it gives {outputs.shape[1]}."
         )
-    truth = Truth.of(dataset, "test")
-    metrics = task.metrics(outputs, truth)
-    value, low, high = accuracy_interval(independent(task.correct(outputs, truth)[None], test.groups, truth))
+    metrics = task.metrics(outputs, Truth.of(dataset, "test"))
     latency = interleaved({"model": calling(session, one)}, blocks=30, lock=lock)["model"]
     return {
         "model": str(path),
         "preprocessing": "inside" if ours else f"pixels times {scale:g}, nothing else",
         "rows": len(test),
-        task.headline: {"value": value, "low": low, "high": high, "source": "measured"},
+        task.headline: headline(task, dataset, outputs),
         **{
             k: metrics[k]
             for k in ("macro_f1", "rejection", "mse", "mae", "bleu", "bleu_signature", "chrf")
             if k in metrics
         },
+        **({} if teacher_NX is None else {"accuracy_drop": lost(task, dataset, teacher_NX, outputs)}),
         "latency_ms": {**latency, "threads": threads, "batch": 1, "source": "measured"},
         "peak_memory_bytes": memory,
         "file_bytes": _size(session.files if isinstance(session, OnnxWriter) else [path], exporter.suffix),

@@ -11,8 +11,9 @@ from potstill.core.errors import DeviceError
 from potstill.devices import memory
 from potstill.devices.catalogue import profile_of
 from potstill.devices.cost import Cost
-from potstill.devices.judge import Budget, Judgement, Line, budget_of, device_verdict, judge, judge_all
+from potstill.devices.judge import Judgement, Question, device_verdict, judge, judge_all
 from potstill.devices.latency import Latency
+from potstill.devices.lines import Budget, Line, binding, budget_of
 from potstill.devices.profile import LatencyOf
 
 RESNET8 = Cost("resnet8", "int8", {"conv": 12_238_848, "pw": 262_144, "fc": 640}, layers=20, activation_elements=117_908, params=77_706,
@@ -30,7 +31,7 @@ def entry_of(device: str, **said: str) -> LatencyOf:
 
 def judged(cost: Cost, device: str, budget: Budget, **said: str) -> Judgement:
     """Return the verdict under one runtime."""
-    return judge(cost, profile_of(device), budget, entry_of(device, **said))
+    return judge(cost, Question(profile_of(device), budget), entry_of(device, **said))
 
 
 def line(j: Judgement, name: str) -> Line:
@@ -58,10 +59,12 @@ def test_a_limit_inside_the_interval_is_unknown_and_outside_it_is_not() -> None:
 
 def test_the_line_with_the_least_margin_binds() -> None:
     found = judged(RESNET8, "stm32h743", Budget(latency_ms=1000, flash_bytes=300_000), **H747)
-    assert found.verdict == "fits" and found.binding is not None
-    assert found.binding.name == "flash_bytes" and 0 < (found.binding.margin or 0) < 0.5
+    binds = binding(found.lines)
+    assert found.verdict == "fits" and binds is not None
+    assert binds.name == "flash_bytes" and 0 < (binds.margin or 0) < 0.5
     over = judged(RESNET8, "stm32h743", Budget(latency_ms=10, flash_bytes=300_000), **H747)
-    assert over.binding is not None and over.binding.name == "latency_ms" and (over.binding.margin or 0) < 0
+    binds = binding(over.lines)
+    assert binds is not None and binds.name == "latency_ms" and (binds.margin or 0) < 0
 
 
 def test_published_latencies_are_predicted() -> None:
@@ -87,13 +90,13 @@ def test_ram_that_no_runtime_could_spare_does_not_fit() -> None:
 
 
 def test_weights_larger_than_the_flash_do_not_fit() -> None:
-    found = judge_all(replace(RESNET8, weight_bytes=3_000_000), profile_of("stm32l4r5"), Budget())
+    found = judge_all(replace(RESNET8, weight_bytes=3_000_000), Question(profile_of("stm32l4r5"), Budget()))
     assert device_verdict(found) == "does not fit" and line(found[0], "flash_bytes").limit == 2 << 20
 
 
 def test_where_boards_of_a_name_differ_the_larger_decides_that_it_does_not_fit() -> None:
     for size, verdict in ((1 << 20, "unknown"), (3 << 20, "unknown"), (17 << 20, "does not fit")):
-        found = judge_all(replace(RESNET8, weight_bytes=size), profile_of("rp2040"), Budget())
+        found = judge_all(replace(RESNET8, weight_bytes=size), Question(profile_of("rp2040"), Budget()))
         assert line(found[0], "flash_bytes").verdict == verdict
 
 
@@ -132,22 +135,23 @@ def test_energy_is_power_times_time_and_unknown_without_power() -> None:
 
 def test_a_float_model_on_a_microcontroller_is_told_of_integers() -> None:
     model = replace(RESNET8, dtype="float32", weight_bytes=4 * RESNET8.params, peak_activation_bytes=4 * 49_152)
-    found = judge_all(model, profile_of("stm32h743"), Budget(latency_ms=50))
+    found = judge_all(model, Question(profile_of("stm32h743"), Budget(latency_ms=50)))
     assert found[0].verdict == "unknown" and found[0].latency.word == "unknown"
     assert any(r.startswith("as int8 under X-CUBE-AI 9.1.0") and ": fits" in r for r in found[0].remedies)
 
 
 def test_the_macs_that_must_go_make_it_fit() -> None:
     profile, entry = profile_of("rpi4"), entry_of("rpi4", **NCNN)
-    limit = 0.5 * (judge(BIG, profile, Budget(), entry).latency.value_ms or 0)
-    found = judge_all(BIG, profile, Budget(latency_ms=limit))
+    limit = 0.5 * (judge(BIG, Question(profile), entry).latency.value_ms or 0)
+    found = judge_all(BIG, Question(profile, Budget(latency_ms=limit)))
     cut = next(r for j in found for r in j.remedies if "fewer MACs" in r)
     share = 1 - float(cut.split()[0]) / 100
-    again = judge(BIG.with_macs(share - 0.01), profile, Budget(latency_ms=limit), found[0].entry)
+    again = judge(BIG.with_macs(share - 0.01), Question(profile, Budget(latency_ms=limit)), found[0].entry)
     assert line(again, "latency_ms").verdict == "fits"
     assert (
         line(
-            judge(BIG.with_macs(share + 0.03), profile, Budget(latency_ms=limit), found[0].entry), "latency_ms"
+            judge(BIG.with_macs(share + 0.03), Question(profile, Budget(latency_ms=limit)), found[0].entry),
+            "latency_ms",
         ).verdict
         != "fits"
     )
@@ -165,7 +169,7 @@ def test_a_device_does_not_fit_where_no_runtime_of_known_latency_does() -> None:
 
 def test_a_device_without_rows_is_never_said_to_fit() -> None:
     for name in ("rp2350", "host"):
-        found = judge_all(RESNET8, profile_of(name), Budget(latency_ms=1e6))
+        found = judge_all(RESNET8, Question(profile_of(name), Budget(latency_ms=1e6)))
         assert [j.verdict for j in found] == ["unknown"] and found[0].latency.reason
 
 

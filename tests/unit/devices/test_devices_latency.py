@@ -74,7 +74,7 @@ def test_the_interval_holds_what_was_held_out() -> None:
 def entry(monkeypatch: pytest.MonkeyPatch) -> LatencyOf:
     """A runtime of ten made-up rows, which `groups` gives."""
     there = tuple(made_rows(noise=0.05))
-    monkeypatch.setattr(latency, "groups", lambda: {there[0].group: there})
+    monkeypatch.setattr(latency, "groups", lambda _: {there[0].group: there})
     fitted.cache_clear()
     return LatencyOf(board="board", runtime="runtime", version="1", dtype="int8", threads="1", form="overhead+macs")
 
@@ -84,7 +84,7 @@ def test_few_models_are_unknown_with_the_number_that_is_needed(
 ) -> None:
     for num, known in ((4, False), (5, True)):
         there = tuple(made_rows(noise=0.01)[:num])
-        monkeypatch.setattr(latency, "groups", lambda there=there: {there[0].group: there})
+        monkeypatch.setattr(latency, "groups", lambda _, there=there: {there[0].group: there})
         fitted.cache_clear()
         found = predict(entry, cost(conv=5 * 10**7))
         assert (found.word == "modelled") is known
@@ -93,7 +93,7 @@ def test_few_models_are_unknown_with_the_number_that_is_needed(
 
 def test_a_fit_that_predicts_nothing_is_unknown(entry: LatencyOf, monkeypatch: pytest.MonkeyPatch) -> None:
     there = tuple(row(f"m{i}", ms, macs=1e7) for i, ms in enumerate([1, 40, 2, 90, 3, 70]))
-    monkeypatch.setattr(latency, "groups", lambda: {there[0].group: there})
+    monkeypatch.setattr(latency, "groups", lambda _: {there[0].group: there})
     fitted.cache_clear()
     found = fitted(entry)
     assert isinstance(found, str) and "in the mean, over 50 %" in found
@@ -116,7 +116,7 @@ def test_a_smaller_model_is_bounded_only_by_one_that_has_more_of_everything(
 ) -> None:
     more = {"conv": 1e7, "pw": 1e6, "dw": 1e6, "fc": 1e6, "layers": 50, "activations": 1e6, "params": 1e6}
     there = tuple(row(f"m{i}", 2 + i, **{**more, "macs": 1.3e7 * (1 + i)}) for i in range(6))
-    monkeypatch.setattr(latency, "groups", lambda: {there[0].group: there})
+    monkeypatch.setattr(latency, "groups", lambda _: {there[0].group: there})
     fitted.cache_clear()
     assert predict(entry, cost(conv=10**6)).at_most_ms == 2
     assert predict(entry, cost(conv=10**6, dw=2 * 10**6)).at_most_ms is None

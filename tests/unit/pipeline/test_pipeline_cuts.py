@@ -117,6 +117,6 @@ def test_the_example_is_of_the_datas_form(kind: str, shape: tuple[int, ...]) -> 
     from potstill.pipeline.shape import DataShape
 
     io = ModelIO((10,), shape, "image" if kind == "float32" else "text", None, kind)  # type: ignore[arg-type]
-    found = cuts._example(DataShape(io, 1, 1, None, None, DataStats((), ())))
+    found = cuts.example_rows(DataShape(io, 1, 1, None, None, DataStats((), ())))
     assert tuple(found.shape) == (4, *shape) and str(found.dtype) == f"torch.{kind}"
     assert len(found.unique()) > 5

@@ -9,6 +9,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from potstill.devices.lines import Line, binding, interval, unknown
+
 HOSTILE = [
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(2)>',
@@ -75,6 +77,7 @@ def results(classes: list[str] | None = None, seeds: int = 2) -> dict[str, Any]:
             "latency_ratio": {"value": 0.468, "low": 0.465, "high": 0.47},
             "peak_memory_bytes": {"value": 11071488, "baseline": 48254976, "source": "measured"},
         }],
+        "verdicts": verdicts(),
         "environment": {"system": "Linux 6.1", "cpu": "A processor", "cores": 2, "memory_bytes": 8_000_000_000,
                         "instruction_set": "x86_64 avx2", "packages": {"python": "3.11", "torch": "2.8.0"}},
         "fingerprint": {"packages": {"python": "3.11"}, "instruction_set": "x86_64 avx2", "threads": 1, "device": "cpu",
@@ -84,11 +87,37 @@ def results(classes: list[str] | None = None, seeds: int = 2) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def verdicts() -> list[dict[str, Any]]:
+    """Return one device that the student fits as measured, one that it does not as modelled, one of which too little is known."""
+    fits = interval("latency_ms", 0.024, 0.03, 1.0, "median to 95th percentile", word="measured", value=0.024)
+    drop = interval("accuracy_drop", 1.0, 9.0, 12.0, "against the teacher", word="measured", value=5.0)
+    slow = interval("latency_ms", 30.0, 34.0, 20.0, "by-class, 21 rows of 21 models", value=32.0)
+    whole = interval("peak_memory_bytes", 4168.0, None, None, "weights and live activations")
+    return [
+        _verdict("host", "fits", [fits, drop], ""),
+        _verdict("rpi4", "does not fit", [slow, whole, drop], "", remedies=["39 % fewer MACs"]),
+        _verdict(
+            "rp2350",
+            "unknown",
+            [unknown("latency_ms", 5.0, "nothing is published"), whole],
+            "",
+            elsewhere="under ncnn | 3 ms",
+        ),
+    ]
+
+
+def _verdict(device: str, said: str, lines: list[Line], rests_on: str, **more: Any) -> dict[str, Any]:
+    bind = binding(lines)
+    return {"device": device, "title": f"a {device}", "file": "student.onnx", "export": "onnx", "verdict": said, "under": "no runtime",
+            "runtime": None, "lines": [line.as_dict() for line in lines], "binding": bind.name if bind else None, "remedies": [],
+            "elsewhere": "", "rests_on": rests_on, "cost": None, "others": [], **more}  # fmt: skip
+
+
 def bare() -> dict[str, Any]:
     """Return results where all that may be missing is: one seed, no controls, a foreign teacher, no store, no artifact."""
     out = results(seeds=1)
     out |= {"description": None, "notes": [], "gains": [], "arms": out["arms"][:1], "store": None, "features": [], "artifacts": [],
-            "disagreements": [], "curves": {"student": {"0": []}}}  # fmt: skip
+            "disagreements": [], "verdicts": [], "curves": {"student": {"0": []}}}  # fmt: skip
     out["teacher"]["kind"] = "onnx"
     out["models"]["teacher"] = {
         "name": "onnx", "params": None, "macs": None, "peak_activation_bytes": None, "file_bytes": None,

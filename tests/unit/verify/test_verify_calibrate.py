@@ -14,7 +14,7 @@ from potstill.core.progress import Progress
 from potstill.devices.calibration.nets import NETS, Layer, Net
 from potstill.devices.catalogue import profile_of
 from potstill.devices.cost import Cost
-from potstill.devices.judge import Budget, judge_all
+from potstill.devices.judge import Budget, Question, judge_all
 from potstill.devices.latency import predict
 from potstill.verify import calibrate
 
@@ -73,7 +73,7 @@ def test_a_profile_rests_on_its_own_rows(timed: list[tuple[str, int]], tmp_path:
     cost = Cost("m", "float32", {"conv": 10**4, "dw": 10**3}, 5, 10**3, 500, 10, 2000, 1000)
     found = predict(entry, cost)
     assert found.fitted is not None and found.fitted.origin == "measured" and len(found.fitted.rows) == len(TEN)
-    line = judge_all(cost, profile, Budget(latency_ms=1e9))[0].lines[0]
+    line = judge_all(cost, Question(profile, Budget(latency_ms=1e9)))[0].lines[0]
     assert "measured rows of" in line.reason or "measured models" in line.reason
     assert line.word in ("modelled", "unknown"), "a prediction is never called measured"
 
