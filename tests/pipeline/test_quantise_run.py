@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import yaml
 from onnx import numpy_helper
+from safetensors.numpy import load_file
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "digits-int8.yaml"
 
@@ -28,7 +30,8 @@ def small(folder: Path) -> Path:
     recipe["teacher"]["training"]["epochs"] = 6
     recipe["steps"][0]["training"]["epochs"] = 12
     recipe["steps"][1] |= QUANTIZE
-    recipe["verify"] = {"blocks": 5}
+    recipe["verify"] = {"blocks": 5, "timing": {"threads": [1], "cold_starts": 1}}
+    recipe["robustness"] = {"rows": 60, "corruptions": ["noise", "blur"], "severities": [1, 5]}
     path = folder / "int8.yaml"
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))
     return path
@@ -61,7 +64,23 @@ def test_from_recipe_to_report(tmp_path: Path, cache: Path, cli: Any) -> None:
         == steps["hard-label"]
         == sum(manifests[f"steps/student/seed0/{s}"]["facts"]["steps"] for s in ("1-distill", "2-quantize"))
     )
+    timed = artifact["timing"]
+    assert set(timed["models"]) == {"student", "teacher"} and timed["models"]["student"]["ratio"]["value"] > 0
+    assert timed["cold_start"]["total_ms"] > 0 and timed["rows"] == 64 and timed["source"] == "measured"
+    sides = results["robustness"]["sides"]
+    assert [s["side"] for s in sides] == ["teacher", "control", "student", "onnx"]
+    assert (
+        sides[2]["clean"]["value"] >= sides[3]["clean"]["value"] - 0.1
+        and sides[0]["corruption_error"]["mce"]["value"] == 1
+    )
+    assert all(s["corruptions"]["blur"]["5"]["value"] < s["clean"]["value"] for s in sides)
+    answers = [cache / "artifacts" / keys[f"robust/{s}"] / "answers.safetensors" for s in ("student", "onnx")]
+    float_, int8 = (load_file(path) for path in answers)
+    assert np.array_equal(float_["rows"], int8["rows"]) and not np.array_equal(float_["noise/5"], int8["noise/5"])
+    whole = load_file(cache / "artifacts" / keys["verify/onnx"] / "outputs.safetensors")["outputs"]
+    np.testing.assert_allclose(int8["clean"], whole[int8["rows"]], atol=1e-5)
     page, card = (run / "report.html").read_text(), (run / "model_card.md").read_text()
+    assert "in float32" in page and "int8_static_per_channel, in its runtime" in page and "## Robustness" in card
     assert "<h2>Quantisation</h2>" in page and "Cost of each layer, quantised alone" in page
     assert "## Quantisation" in card and "session.qdqisint8allowed" in card
     cli("bundle", run, "--rows", "40")

@@ -4,12 +4,14 @@ Y of one output."""
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,31 @@ class ChildSession:
             + (f" ({lines[-1][:200]})" if lines else "")
             + ". Is the file whole? Export it again."
         )
+
+
+def answer_of(module: str, arguments: Sequence[str], about: Path, seconds: float, given: str | None = None) -> Any:
+    """Return the JSON of the last line that a module of ours prints, run in a fresh process.
+
+    Args:
+        module: by name.
+        arguments: of its command line.
+        about: the file that it works on, which an error names.
+        seconds: after which it counts as hung.
+        given: what it reads.
+
+    Raises:
+        PotstillError: it fails, crashes or hangs.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    try:
+        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=seconds, check=True)
+        return json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired as err:
+        said = f"none within {seconds:.0f} s"
+        raise PotstillError(f"{about}: must run in a process of its own; got {said}.") from err
+    except (subprocess.CalledProcessError, IndexError, ValueError) as err:
+        lines = (getattr(err, "stderr", "") or "").strip().splitlines() or [type(err).__name__]
+        raise PotstillError(f"{about}: must run in a process of its own; got {lines[-1][-300:]}") from err
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

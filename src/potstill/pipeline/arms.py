@@ -110,7 +110,9 @@ def arms_of(recipe: Recipe, spec: CompareSpec, shape: DataShape) -> list[Arm]:
             student, done = chosen.student(size), [steps.distill("distill" in parts)]
         if "quantize" in parts:
             done.append(steps.quantize("distill" in parts))
-        arm = recipe.model_copy(update={"student": student, "steps": tuple(done), "controls": (), "export": ()})
+        arm = recipe.model_copy(
+            update={"student": student, "steps": tuple(done), "controls": (), "export": (), "robustness": None}
+        )
         check(arm)
         out.append(Arm(name, arm))
     return out

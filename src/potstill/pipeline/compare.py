@@ -127,7 +127,7 @@ def joined(recipe: Recipe, spec: CompareSpec, cache: ArtifactCache) -> Compariso
 
 
 def _plain(recipe: Recipe, cache: ArtifactCache) -> Graph:
-    return build(recipe.model_copy(update={"controls": (), "export": ()}), cache.digests, cache)
+    return build(recipe.model_copy(update={"controls": (), "export": (), "robustness": None}), cache.digests, cache)
 
 
 def _join(graph: Graph, of_arm: Graph, arm: str) -> None:

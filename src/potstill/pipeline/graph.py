@@ -24,6 +24,7 @@ from potstill.stages.export import ExportStage
 from potstill.stages.features import FeaturesStage
 from potstill.stages.label import LabelStage
 from potstill.stages.prepare import PrepareStage
+from potstill.stages.robust import RobustStage
 from potstill.stages.teach import TeachStage
 from potstill.stages.verdict import COSTED, VerdictStage, costed_as
 from potstill.stages.verify import VerifyStage
@@ -105,6 +106,7 @@ def build(recipe: Recipe, digests: StatCache, cache: ArtifactCache | None = None
         )  # fmt: skip
         add(Node(f"verify/{exporter.kind}", verify, {**first, "exported": exported, "teacher": teacher}))
     _add_verdicts(graph)
+    _add_robust(graph)
     compute_keys(graph, digests)
     return graph
 
@@ -127,6 +129,27 @@ def _add_verdicts(graph: Graph) -> None:
             task=recipe.task, entry=entry, exporter=judged, costed=COSTED in inputs, student=recipe.student, threads=recipe.verify.threads,
         )  # fmt: skip
         graph.add(Node(f"verdict/{entry.profile().name}/{judged.kind}", stage, inputs))
+
+
+def _add_robust(graph: Graph) -> None:
+    """Add a node for each model whose answers to damaged samples are asked for: `robust/teacher`, `robust/control`, the strongest of
+    the first seed, `robust/student`, and `robust/` each format."""
+    recipe, seed = graph.recipe, graph.recipe.seed
+    if recipe.robustness is None:
+        return
+    stage = RobustStage(task=recipe.task, robustness=recipe.robustness)
+    student = {"data": "prepare", "student": last_step(graph, STUDENT, seed)}
+    sides: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+        "teacher": ({"teacher": recipe.teacher}, {"data": "prepare", "teacher": "teach"}),
+        "student": ({}, student),
+        **{e.kind: ({"exporter": e}, {**student, "exported": f"export/{e.kind}"}) for e in recipe.export},
+    }
+    if recipe.controls:
+        inputs = {f"student:{arm}": last_step(graph, arm, seed) for arm in recipe.controls}
+        inputs |= {f"outputs:{arm}": f"evaluate/{arm}/seed{seed}" for arm in recipe.controls}
+        sides["control"] = ({"controls": recipe.controls}, {"data": "prepare", **inputs})
+    for name, (update, inputs) in sides.items():
+        graph.add(Node(f"robust/{name}", stage.model_copy(update=update), inputs))
 
 
 def last_step(graph: Graph, arm: str, seed: int) -> str:

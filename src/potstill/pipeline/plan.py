@@ -26,6 +26,7 @@ from potstill.pipeline.taps import check_objectives
 from potstill.recipe.model import Recipe
 from potstill.stages.features import FeaturesStage
 from potstill.stages.label import LabelStage
+from potstill.stages.robust import RobustStage
 from potstill.train.choice import SHARE
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _MACS_PER_SECOND = 4e9
 """Of one ordinary core in float32 convolutions; only until this machine has run something alike."""
 _STEP_OVERHEAD_S = 2e-3
+_CORRUPT_S = 2e-4
+"""Of one small sample."""
 _FIXED_S = {"export": 12.0, "verify": 12.0, "prune": 5.0, "inherit": 0.5, "verdict": 0.5}
 """Of stages that hardly depend on the rows."""
 
@@ -243,7 +246,8 @@ class _Cost:
         if kind == "prepare":
             return 0.5 + (shape.train_rows + shape.test_rows) / 50_000
         if kind in _FIXED_S:
-            return _FIXED_S[kind]
+            timing = getattr(getattr(node.spec, "verify", None), "timing", None)
+            return _FIXED_S[kind] + (0.0 if timing is None else _FIXED_S["verify"] + timing.sustained_s)
         if kind in ("label", "features"):
             return (
                 None if teacher is None else shape.train_rows * self._recipe.labels.views * teacher / _MACS_PER_SECOND
@@ -251,6 +255,9 @@ class _Cost:
         if kind in ("evaluate", "choose"):
             macs = teacher if node.name.endswith("teacher") else student
             return None if macs is None else shape.test_rows * macs / _MACS_PER_SECOND + 0.2
+        if isinstance(node.spec, RobustStage):
+            macs = student if node.spec.teacher is None else teacher
+            return None if macs is None else self._samples(node.spec) * (macs / _MACS_PER_SECOND + _CORRUPT_S) + 0.2
         if kind == "quantize" and not getattr(node.spec, "objectives", ()):
             return 12.0
         training = getattr(node.spec, "training", None) or getattr(self._recipe.teacher, "training", None)
@@ -267,6 +274,12 @@ class _Cost:
         if taps and getattr(node.spec, "features", "live") == "live":
             macs += teacher or 0  # runs on every batch
         return float(steps * (_STEP_OVERHEAD_S + macs * training.batch_size / _MACS_PER_SECOND))
+
+    def _samples(self, spec: RobustStage) -> int:
+        """Return how many samples a model reads, clean and corrupted."""
+        assert self._shape is not None
+        asked, rows = spec.robustness, self._shape.test_rows
+        return min(asked.rows, rows) * (1 + len(asked.names(self._shape.io.kind)) * len(asked.severities))
 
     def _teacher_of(self, node: Node) -> str:
         """Return the role of the model whose outputs a node reads or makes."""
@@ -296,5 +309,7 @@ class _Cost:
             return _VERDICT_BYTES
         if kind in ("evaluate", "verify"):
             return shape.test_rows * shape.io.row_width * 4
+        if isinstance(node.spec, RobustStage):
+            return self._samples(node.spec) * shape.io.row_width * 4
         params = self._params[{"teach": "teacher", "assist": _assistant(node.name)}.get(kind, "student")]
         return None if params is None else 4 * int(params)

@@ -16,6 +16,7 @@ from potstill.core.tensorfile import open_arrays
 from potstill.data.dataset import Dataset
 from potstill.pipeline._judged import forecasts, mean_scores, scores, sentences
 from potstill.pipeline._quantised import in_runtime, quantised
+from potstill.pipeline._robust import robustness
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.execute import Outcome
 from potstill.pipeline.graph import ALONE, STUDENT, Graph, last_step
@@ -105,6 +106,7 @@ class Results:
             "store": self._store("label") if "label" in self.graph.nodes else None,
             "features": [self._store(n.name) for n in self.graph.named("features/")],
             "quantised": quantised(self),
+            "robustness": robustness(self),
             "artifacts": [self._exported(e.kind, arms[STUDENT][0]) for e in recipe.export],
             "verdicts": [atomic.read_json(self.folder(n.name) / VERDICT) for n in self.graph.named("verdict/")],
             "environment": environment(),
@@ -299,6 +301,7 @@ class Results:
                 "runtime": verified["teacher_runtime"]},
             "latency_ratio": latency["student"].get("ratio"),
             "peak_memory_bytes": verified["memory"],
+            "timing": verified.get("timing"),
             "quantised": in_runtime(exported, verified, self.recipe.verify.threads),
         }  # fmt: skip
 

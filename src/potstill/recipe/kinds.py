@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from potstill.core.errors import nearest
 from potstill.core.samples import SampleKind
+from potstill.data.corrupt.rows import corruptions_of
 from potstill.models import ModelSpec
 from potstill.models import registry as models
 from potstill.models.inputs.pair import PairInput
@@ -51,6 +53,11 @@ def kind_faults(recipe: Recipe) -> list[tuple[Where, str]]:
         if control not in allowed:
             out.append((("controls", i), f"{control!r} is of classes, and a task of kind {task.kind!r} asks for {task.output}. "
                         "Use hard-label: training on the truth alone"))  # fmt: skip
+    known = tuple(corruptions_of(given))
+    for i, name in enumerate(() if recipe.robustness is None else recipe.robustness.names(given)):
+        if name not in known:
+            out.append((("robustness", "corruptions", i), f"must be a corruption of {given} samples; got {name!r}. "
+                        f"{nearest(name, known)}Known: {', '.join(known)}"))  # fmt: skip
     out += _model_faults(("student",), recipe.student, task.output, given)
     model = getattr(recipe.teacher, "model", None)
     if isinstance(model, ModelSpec) and recipe.teacher.reads() == given:

@@ -15,6 +15,7 @@ from potstill.labels.spec import FeaturesSpec, LabelsSpec
 from potstill.models import AnyModel
 from potstill.stages import AnyStep
 from potstill.stages._controls import ControlName
+from potstill.stages.robust import RobustnessSpec
 from potstill.stages.verdict import DeviceBudget
 from potstill.stages.verify import VerifySpec
 from potstill.tasks import AnyTask
@@ -57,3 +58,5 @@ class Recipe(Spec):
     """What is measured on each."""
     devices: tuple[DeviceBudget, ...] = ()
     """What it may take on which devices; a run ends in a verdict on each."""
+    robustness: RobustnessSpec | None = None
+    """Answers to damaged samples, of teacher, strongest control, student and artifacts; nothing: not looked at."""

@@ -197,8 +197,9 @@ def lines(
     from_zero: bool = False,
     settled: bool = False,
     log: bool = False,
+    caption: str = "epoch",
 ) -> str:
-    """Return a line chart over epochs with its legend; an empty string without points.
+    """Return a line chart over epochs, or what the caption says, with its legend; an empty string without points.
 
     Args:
         title: says what is drawn, for those who cannot see it.
@@ -208,6 +209,7 @@ def lines(
         settled: y begins at the lowest point of the last three quarters, so that the end can be told apart; what lies
             below is cut off.
         log: y grows by factors; what is not above 0 is left out.
+        caption: what x counts.
     """
     kept = [(line, [p for p in line.points if math.isfinite(p[1]) and (p[1] > 0 or not log)]) for line in series]
     if log:
@@ -223,7 +225,7 @@ def lines(
         title, (min(0.0, *(x for x, _ in points)), max(last, 1e-9)), (low if from_zero else low - pad, high + pad)
     )
     axes.y_ticks(percent=percent, log=log)
-    axes.x_ticks("epoch", whole=True)
+    axes.x_ticks(caption, whole=True)
     drawn = []
     for line, some in reversed(kept):
         style = 'stroke-width="1" opacity=".35"' if line.thin else 'stroke-width="2.2"'

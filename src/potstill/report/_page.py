@@ -18,8 +18,10 @@ from potstill.report import _cuts as cut
 from potstill.report import _devices as devices
 from potstill.report import _measured as measured
 from potstill.report import _quantised as rounded
+from potstill.report import _robust as robust
 from potstill.report import _say as say
 from potstill.report import _series as drawn
+from potstill.report import _timing as timing
 from potstill.report._card import limits
 
 _HERE = Path(__file__).parent
@@ -80,6 +82,8 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         layers_tried=rounded.tried(results),
         devices=devices.rows(results),
         device_lines=devices.columns(results),
+        robust=robust.section(results),
+        timings=[timing.section(a) for a in results.get("artifacts") or []],
     )
     return html
 
@@ -97,6 +101,8 @@ def card(results: dict[str, Any]) -> str:
         on_devices=measured.rows(results),
         quantised=rounded.rows(results),
         quantised_sentence=rounded.sentence(results),
+        robust=robust.section(results),
+        timings=[timing.section(a) for a in results.get("artifacts") or []],
         writes="bleu" in (results.get("student") or {}),
         devices=devices.rows(results),
         device_lines=devices.columns(results),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,19 @@ from potstill.stages._base import StageContext
 from potstill.stages._parts import data_io, folder_for, gather
 from potstill.teachers import TeacherSpec
 
-_TIMED_TEXTS = 8
+_TIMED_TEXTS, _TIMED_ROWS = 8, 64
+
+
+@dataclass(frozen=True)
+class TeacherCall:
+    """The teacher, to be timed."""
+
+    run: Callable[[], object]
+    """On the samples, one by one."""
+    runtime: str
+    """The kind of its artifact, or what runs it here."""
+    path: Path | None
+    """Of its artifact; None where it cannot be exported."""
 
 
 def artifact_of(folder: Path) -> tuple[Path, int]:
@@ -51,6 +64,13 @@ def timed_samples(dataset: Any, preprocess: Any) -> list[Any]:
     return [gather(test, row[None])[0] for row in rows]
 
 
+def timed_rows(dataset: Any, preprocess: Any) -> list[int]:
+    """Return rows from all over the test split that are taken one after another where a sample is timed from disk to answer."""
+    num_rows = len(dataset.splits["test"])
+    num = min(_TIMED_ROWS if preprocess.writing is None else _TIMED_TEXTS, num_rows)
+    return [int(row) for row in np.linspace(0, num_rows - 1, num).astype(np.int64)]
+
+
 def timed(preprocess: Any, artifact: Artifact, samples: list[Any]) -> Callable[[], object]:
     """Return what runs an artifact on samples one by one, without what the host does before; a text from its bytes to the bytes that
     are written, since tokenizer and search are the host's."""
@@ -69,8 +89,8 @@ def timed(preprocess: Any, artifact: Artifact, samples: list[Any]) -> Callable[[
 
 def teacher_call(
     teacher: TeacherSpec, exporter: ExporterSpec, context: StageContext, dataset: Any, samples: list[Any], threads: int
-) -> tuple[Callable[[], object], str]:
-    """Return (the teacher run on these samples one by one, its runtime): the student's where it can be exported, and then `timed` as the
+) -> TeacherCall:
+    """Return the teacher run on these samples one by one, in the student's runtime where it can be exported, and then `timed` as the
     student is."""
     from torch import nn, set_num_threads
 
@@ -85,11 +105,11 @@ def teacher_call(
             labeller(sample)
 
     if not isinstance(module, nn.Module):
-        return live, teacher.kind
+        return TeacherCall(live, teacher.kind, None)
     preprocess: Any = labeller.preprocess  # type: ignore[attr-defined]
     example = preprocess.outside_numpy(gather(dataset.splits["test"], np.arange(2, dtype=np.int64))[0])
     try:
         exported = export_model(exporter, preprocess, module.eval(), example, folder_for(context.work, "teacher"))
     except Exception:
-        return live, "torch"
-    return timed(preprocess, exporter.load(exported.path, threads), samples), exporter.kind
+        return TeacherCall(live, "torch", None)
+    return TeacherCall(timed(preprocess, exporter.load(exported.path, threads), samples), exporter.kind, exported.path)

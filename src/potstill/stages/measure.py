@@ -58,9 +58,10 @@ class MeasureStage(StageSpec):
             preprocess = models[arm].preprocess
             calls[arm] = timed(preprocess, self.exporter.load(path, self.threads), samples)
             memory[arm] = peak_memory(self.exporter.runtime, path, preprocess.outside_numpy(samples[0]), self.threads)
-        calls["teacher"], runtime = teacher_call(self.teacher, self.exporter, context, dataset, samples, self.threads)
+        teacher = teacher_call(self.teacher, self.exporter, context, dataset, samples, self.threads)
+        calls["teacher"] = teacher.run
         found = interleaved(
             calls, blocks=self.blocks, lock=context.options.cache / "locks" / "measure.lock",
             per_call=len(samples),
         )  # fmt: skip
-        return {"latency": found, "memory": memory, "bytes": size, "teacher_runtime": runtime}
+        return {"latency": found, "memory": memory, "bytes": size, "teacher_runtime": teacher.runtime}

@@ -1,4 +1,4 @@
-"""Loads a model in a process of its own and says how much memory that took. Imports no torch itself.
+"""Loads a model in a process of its own and says how much memory and time that took. Imports no torch itself.
 
 Run as: python -m potstill.verify._child RUNTIME MODEL THREADS SHAPE; prints one JSON line.
 """
@@ -9,6 +9,7 @@ import importlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from potstill.core.runtimes import serve
@@ -24,6 +25,7 @@ def _peak_bytes() -> int:
 
 def main() -> None:
     """Measure."""
+    started = time.perf_counter()  # what any runtime needs counts as its start; Python's own does not
     import numpy as np
 
     name, path, threads, shape = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), tuple(json.loads(sys.argv[4]))
@@ -32,15 +34,19 @@ def main() -> None:
     serve.confine()
     runtime = importlib.import_module(name)
     runtime.warm()
-    baseline = _peak_bytes()
+    ready, baseline = time.perf_counter(), _peak_bytes()
+    began = time.perf_counter()
     session = runtime.opened(path, threads)
+    ended = [time.perf_counter()]
     for _ in range(3):
         if hasattr(session, "longest"):
             session.longest()
         else:
             session(np.zeros(shape, session.input_dtype))
+        ended.append(time.perf_counter())
     torch = "torch" in sys.modules and not getattr(runtime, "LOADS_TORCH", False)
-    found = {"peak": _peak_bytes(), "baseline": baseline, "torch": torch}
+    ms = {"runtime": 1e3 * (ready - started), "load": 1e3 * (ended[0] - began), "first": 1e3 * (ended[1] - ended[0])}
+    found = {"peak": _peak_bytes(), "baseline": baseline, "torch": torch, "ms": ms}
     print(json.dumps(found), file=answer, flush=True)
     os.dup2(answer.fileno(), 1)
 

@@ -126,7 +126,7 @@ def _preparation(path: Path, session: Any, dataset: Dataset) -> tuple[_Arrays, _
     """Return what brings a batch to what a file takes, and what it gives to what the task judges. Raises ShapeError where nothing does."""
     given = input_shape(dataset.kind, dataset.shape)
     if dataset.kind == "text":
-        preprocess = _saved_input(path, dataset)
+        preprocess = saved_input(path, dataset)
         if isinstance(session, OnnxWriter) != (preprocess.writing is not None):
             raise ShapeError(f"{path}: must be what the student.json beside it says; one of the two writes texts, the other does not. Keep "
                              "the files of a model together.")  # fmt: skip
@@ -153,8 +153,8 @@ def _sized(path: Path, session: Any, dataset: Dataset, given: tuple[int, ...]) -
     return Resize(nn.Identity(), (takes[2] or given[1], takes[3] or given[2])).outside_numpy
 
 
-def _saved_input(path: Path, dataset: Dataset) -> Preprocess:
-    """Return what makes tokens of texts: that of the `student.json` beside the file. Raises ShapeError where there is none."""
+def saved_input(path: Path, dataset: Dataset) -> Preprocess:
+    """Return what stands before a model: that of the `student.json` beside the file. Raises ShapeError where there is none."""
     from pydantic import TypeAdapter
 
     from potstill.models import ModelSpec, io_of, registry

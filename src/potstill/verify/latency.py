@@ -15,6 +15,8 @@ from potstill.core import atomic
 
 _BLOCK_S = 0.02
 _RESAMPLES = 2000
+PARTS = ("read", "preprocess", "infer", "postprocess")
+"""Of one sample's way: from the memory-mapped row, what the host does before, the artifact, the task's decision."""
 
 
 def interleaved(
@@ -39,7 +41,7 @@ def interleaved(
         candidate of that name, by blocks, with a bootstrap 95 % interval; "ratio_float" likewise over one of the name "float".
     """
     with atomic.locked(lock):
-        per_block = {name: _calls_for(call, warmup) for name, call in candidates.items()}
+        per_block = {name: calls_for(call, warmup) for name, call in candidates.items()}
         times: dict[str, list[NDArray[Any]]] = {name: [] for name in candidates}
         enabled = gc.isenabled()
         gc.disable()
@@ -53,17 +55,24 @@ def interleaved(
                 gc.enable()
     out: dict[str, Any] = {}
     for name, found in times.items():
-        every = np.concatenate(found) * 1e3 / per_call
-        out[name] = {
-            "min": float(every.min()), "median": float(np.median(every)), "p95": float(np.percentile(every, 95)),
-            "calls": len(every),
-        }  # fmt: skip
+        out[name] = spread(np.concatenate(found) / per_call)
     medians = {name: [float(np.median(block)) for block in found] for name, found in times.items()}
-    for other, ratio in (("teacher", "ratio"), ("float", "ratio_float")):
+    for other, key in (("teacher", "ratio"), ("float", "ratio_float")):
         for name in out if other in out else ():
             if name not in ("teacher", "float"):
-                out[name][ratio] = _ratio(medians[name], medians[other])
+                out[name][key] = ratio(medians[name], medians[other])
     return out
+
+
+def spread(seconds_N: NDArray[Any]) -> dict[str, Any]:
+    """Return {"min", "median", "p95"} in milliseconds, and "calls", N."""
+    ms = seconds_N * 1e3
+    return {
+        "min": float(ms.min()),
+        "median": float(np.median(ms)),
+        "p95": float(np.percentile(ms, 95)),
+        "calls": len(ms),
+    }
 
 
 def calling(artifact: Any, inputs_BX: NDArray[Any]) -> Callable[[], object]:
@@ -89,7 +98,7 @@ class _Elsewhere:
         return found
 
 
-def _calls_for(call: Callable[[], object], warmup: int) -> int:
+def calls_for(call: Callable[[], object], warmup: int) -> int:
     """Warm up, and return how many calls fill a block of about 20 ms."""
     started = time.perf_counter()
     for i in range(warmup):
@@ -111,7 +120,7 @@ def _time(call: Callable[[], object], num: int) -> NDArray[Any]:
     return out
 
 
-def _ratio(student: list[float], teacher: list[float]) -> dict[str, float]:
+def ratio(student: list[float], teacher: list[float]) -> dict[str, float]:
     """Return the median of the blocks' ratios with a percentile bootstrap over blocks (fixed seed)."""
     ratios = np.array(student) / np.array(teacher)
     draws = np.random.default_rng(0).integers(0, len(ratios), (_RESAMPLES, len(ratios)))

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from potstill.core.errors import PotstillError
+from potstill.core.child import answer_of
 from potstill.verify import _child
 
-_HUNG_S = 300
+_HUNG_S = 300.0
 
 
 def peak_memory(runtime: str, path: Path, example_BX: NDArray[Any], threads: int) -> dict[str, Any]:
@@ -29,16 +26,17 @@ def peak_memory(runtime: str, path: Path, example_BX: NDArray[Any], threads: int
     """
     if not Path("/proc/self/status").exists():
         return {"value": None, "baseline": None, "source": "unknown"}
-    shape = json.dumps([1, *example_BX.shape[1:]])
-    command = [sys.executable, "-m", _child.__name__, runtime, str(path), str(threads), shape]
-    try:
-        child = subprocess.run(
-            command, capture_output=True, text=True, timeout=_HUNG_S, env=dict(os.environ), check=False
-        )
-    except subprocess.TimeoutExpired as err:
-        raise PotstillError(f"{path}: must run in a process of its own; got one that hung for {_HUNG_S} s.") from err
-    if child.returncode != 0:
-        raise PotstillError(f"{path}: must run in a process of its own; got {child.stderr.strip()[-300:]}")
-    found = json.loads(child.stdout.splitlines()[-1])
-    assert not found["torch"]
+    found = in_a_fresh_process(runtime, path, example_BX, threads)
     return {"value": max(0, found["peak"] - found["baseline"]), "baseline": found["baseline"], "source": "measured"}
+
+
+def in_a_fresh_process(runtime: str, path: Path, example_BX: NDArray[Any], threads: int) -> dict[str, Any]:
+    """Return what `_child` says of starting a runtime, loading a model and running it: bytes and ms.
+
+    Raises:
+        PotstillError: it fails, crashes or hangs.
+    """
+    arguments = [runtime, str(path), str(threads), json.dumps([1, *example_BX.shape[1:]])]
+    found: dict[str, Any] = answer_of(_child.__name__, arguments, path, _HUNG_S)
+    assert not found["torch"]
+    return found

@@ -9,6 +9,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from _report_robust import robustness, timing, without_ratio
+
 from potstill.devices.lines import Line, binding, interval, unknown
 
 HOSTILE = [
@@ -248,6 +250,10 @@ def forms() -> dict[str, dict[str, Any]]:
         "two classes": results(["no", "yes"]), "twenty classes": results([f"class {i}" for i in range(20)]),
         "forty classes": results([f"kind {i:02d}" for i in range(40)]),
     }  # fmt: skip
+    made["plain"]["robustness"], made["forecast"]["robustness"] = robustness(), robustness(unit="error")
+    made["half known"]["robustness"] = without_ratio(robustness(("jpeg",)))
+    made["plain"]["artifacts"][0]["timing"] = timing()
+    made["one seed"]["artifacts"][0]["timing"] = timing(teacher=False) | {"sustained": None}
     return copy.deepcopy(made)
 
 

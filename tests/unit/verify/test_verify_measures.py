@@ -20,7 +20,7 @@ from potstill.core.errors import PotstillError
 from potstill.core.progress import Progress
 from potstill.core.sources import modules_used
 from potstill.verify.accuracy import run_split
-from potstill.verify.latency import _ratio, interleaved
+from potstill.verify.latency import interleaved, ratio
 from potstill.verify.memory import peak_memory
 
 
@@ -134,12 +134,12 @@ def test_another_process_that_measures_is_waited_for(lock: Path) -> None:
 def test_ratio_is_of_paired_blocks() -> None:
     """A machine that slows to a tenth in half of the blocks slows both: the ratio does not see it."""
     speed = np.array([1.0, 10.0] * 10)
-    exact = _ratio((2.0 * speed).tolist(), (8.0 * speed).tolist())
+    exact = ratio((2.0 * speed).tolist(), (8.0 * speed).tolist())
     assert (exact["value"], exact["low"], exact["high"]) == pytest.approx((0.25, 0.25, 0.25))
     noise = np.random.default_rng(0).normal(1, 0.1, 20)
-    found = _ratio((2.0 * speed * noise).tolist(), (8.0 * speed).tolist())
+    found = ratio((2.0 * speed * noise).tolist(), (8.0 * speed).tolist())
     assert found["low"] < found["value"] < found["high"]
-    assert found == _ratio((2.0 * speed * noise).tolist(), (8.0 * speed).tolist()), "the bootstrap's seed is fixed"
+    assert found == ratio((2.0 * speed * noise).tolist(), (8.0 * speed).tolist()), "the bootstrap's seed is fixed"
 
 
 ONNX = "potstill.core.onnx_writer"
