@@ -159,7 +159,7 @@ def write(name: str, title: str, say: Mapping[str, Callable[[Any], str]], record
         if part in record:
             page += [
                 text(record[part]["figures"]),
-                _where(f"python benchmarks/{name}.py{f' {part}' if len(say) > 1 else ''}", record[part]["machine"]),
+                where(f"python benchmarks/{name}.py{f' {part}' if len(say) > 1 else ''}", record[part]["machine"]),
             ]
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.md").write_text("\n\n".join(page) + "\n")
@@ -167,7 +167,7 @@ def write(name: str, title: str, say: Mapping[str, Callable[[Any], str]], record
     sys.stdout.write("\n\n".join(page) + "\n")
 
 
-def _where(command: str, where: Mapping[str, Any]) -> str:
+def where(command: str, where: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{p} {v}" for p, v in where["packages"].items())
     busy = " (other work ran)" if where["load"][0] > BUSY else ""
     return (

@@ -38,5 +38,7 @@ def test_a_file_of_another_runtime_is_measured_as_onnx_is(tmp_path: Path, cache:
     )
     words = {line["name"]: line["word"] for line in board["lines"]}
     assert words["flash_bytes"] == "measured" and words["latency_ms"] == "unknown" and board["cost"]["macs"] > 0
+    card = json.loads((run / "student.tflite.json").read_text())
+    assert card["files"]["student.tflite"]["sha256"] == found["sha256"] and card["task"] == "image-classification"
     said = json.loads(cli("verify", run / "student.tflite", "--data", recipe, "--json").stdout)
     assert said["accuracy"]["value"] == found["accuracy"]["value"] and said["preprocessing"] == "inside"

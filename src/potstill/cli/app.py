@@ -165,7 +165,10 @@ def verify(
         Path,
         typer.Argument(help="A model file (.onnx, .tflite, ...), ours or anybody's; or a run.", show_default=False),
     ],
-    data: Annotated[Path | None, typer.Option(help="The recipe whose test split is used.", show_default=False)] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The recipe whose test split is used; without it, no accuracy.", show_default=False),
+    ] = None,
     from_device: Annotated[
         Path | None,
         typer.Option(
@@ -175,19 +178,17 @@ def verify(
     threads: Annotated[int, typer.Option(help="CPU threads of the runtime.", min=1)] = 1,
     scale: Annotated[float, typer.Option(help="A foreign model's pixel range: 1 or 255.")] = 1.0,
     run_program: Annotated[
-        bool, typer.Option("--run-program", help="Run a file that is a program (.ts) though no run made it here.")
+        bool, typer.Option("--run-program", help="Run a file that is a program (.ts, .pt2) though no run made it here.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a model file on a recipe's test pictures. Accuracy, latency, memory and size, each measured here."""
+    """Measure a model file on a recipe's test samples. Accuracy, latency, memory and size, each measured here."""
     from potstill.cli.bundle import take_result
     from potstill.cli.run import verify_file
 
     if from_device is not None:
         take_result(model, from_device, as_json=as_json)
         return
-    if data is None:
-        raise typer.BadParameter("is required, or --from-device with a run", param_hint="--data")
     verify_file(model, data, threads=threads, scale=scale, run_program=run_program, as_json=as_json)
 
 

@@ -133,17 +133,16 @@ def _as_written(folder: Path) -> bool:
 
 
 def verify_file(
-    model: Path, recipe_path: Path, *, threads: int, scale: float, run_program: bool, as_json: bool
+    model: Path, recipe_path: Path | None, *, threads: int, scale: float, run_program: bool, as_json: bool
 ) -> None:
-    """Run a model file over the test split of a recipe, and print what was measured and the verdict on each device of the recipe. Raises
-    BudgetError where one does not take it; after all was printed."""
+    """Run a model file over the test split of a recipe, or by itself, and print what was measured and the verdict on each device of the
+    recipe. Raises BudgetError where one does not take it; after all was printed."""
     from potstill.cli.show import print_facts
     from potstill.pipeline.check import verify_against
     from potstill.recipe.load import load
 
-    facts = verify_against(
-        model, load(recipe_path), threads=threads, scale=scale, progress=Progress("auto"), trusted=run_program
-    )
+    recipe = None if recipe_path is None else load(recipe_path)
+    facts = verify_against(model, recipe, threads=threads, scale=scale, progress=Progress("auto"), trusted=run_program)
     verdicts = facts.get("verdicts", [])
     if as_json:
         print(json.dumps(facts))

@@ -54,6 +54,7 @@ class ChildSession:
         self.input_dtype = np.dtype(head["input"]).type
         self.input_shape: tuple[int | None, ...] = tuple(head["input_shape"])
         self.metadata: dict[str, str] = head["metadata"]
+        self.signature: dict[str, Any] = head["signature"]
 
     def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
         """Return [B, *Y] float32. Raises PotstillError where the model does not take this shape, or fails."""

@@ -102,6 +102,9 @@ class ExporterSpec(Spec, ABC):
         yield from super().modules()
         yield self.runtime
 
+    def check_tools(self) -> None:
+        """Raise MissingExtraError where a program that it runs is not installed: asked before anything is trained."""
+
     @abstractmethod
     def export(
         self, module: nn.Module, example_BX: NDArray[Any], out: Path, quant: QuantSpec | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from potstill.exporters._told import split
@@ -13,20 +14,37 @@ if TYPE_CHECKING:
     from potstill.quant.spec import QuantSpec
 
 
-def whole(module: nn.Module, quant: QuantSpec, example_BX: Tensor) -> nn.Module:
-    """Return the model with its last part in few bits.
+@dataclass(frozen=True)
+class Prepared:
+    """What is converted."""
+
+    module: nn.Module
+    example_1X: Tensor
+    """What it takes."""
+    normalise: dict[str, list[float]] | None = None
+    """Mean and std of each channel, which are left to the host."""
+
+
+def prepared(module: nn.Module, quant: QuantSpec, example_BX: Tensor) -> Prepared:
+    """Return the model with its last part in few bits. A model of integers throughout reads codes: a normalisation by channel is left to
+    the host then, since codes of pixels cannot be those of normalised ones.
 
     Raises:
         ExportError: it is no nn.Sequential of what is done before and the model.
     """
     from torch import nn
 
+    from potstill.models.inputs.preprocess import Normalise
     from potstill.quant.decomposed import decomposed
     from potstill.quant.real import faked
 
     before, model, read = split(module, example_BX)
     make = faked if quant.scheme == "float16" else decomposed
-    return nn.Sequential(before, make(model, quant, read))
+    few = make(model, quant, read)
+    if quant.scheme in STATIC and isinstance(before, Normalise):
+        numbers = {"mean": before.mean.flatten().tolist(), "std": before.std.flatten().tolist()}
+        return Prepared(few.eval(), read[:1], numbers)
+    return Prepared(nn.Sequential(before, few).eval(), example_BX[:1])
 
 
 def converted(module: nn.Module, example_1X: Tensor, quant: QuantSpec | None) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -13,7 +14,8 @@ from potstill.core.errors import ExportError
 from potstill.core.extras import require
 from potstill.core.runtimes.executorch import MARK
 from potstill.exporters._base import Artifact, ExporterSpec, registry
-from potstill.exporters._told import culprit, float_only, quiet
+from potstill.exporters._told import culprit, quiet, split
+from potstill.quant.spec import STATIC
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
 
 @registry.register
 class ExecuTorchSpec(ExporterSpec):
-    """ExecuTorch with XNNPACK: one .pte file that takes one row, in float32; what XNNPACK has no kernel for runs on portable ones."""
+    """ExecuTorch with XNNPACK: one .pte file that takes one row, float in and out; what XNNPACK has no kernel for runs on portable ones.
+    A student of static integers is written with the numbers of its quant.json; between XNNPACK's operators and portable ones its values
+    are float, rounded to these codes."""
 
     suffix: ClassVar[str] = ".pte"
     runtime: ClassVar[str] = "potstill.core.runtimes.executorch"
@@ -38,12 +42,22 @@ class ExecuTorchSpec(ExporterSpec):
     ) -> Artifact:
         import torch
 
-        float_only(self.kind, quant)
+        if quant is not None and quant.scheme not in STATIC:
+            raise ExportError(
+                f"export.executorch: the model must be in float32 or of {' or '.join(STATIC)}; got scheme {quant.scheme!r}. Use kind: onnx "
+                "or kind: litert."
+            )
         require("executorch.exir", "runtimes", "export.executorch")
-        example = torch.from_numpy(example_BX[:1].copy())
+        example = torch.from_numpy(example_BX[:2].copy())
         try:
             with quiet(), torch.no_grad():
-                data = _lowered(torch.export.export(module, (example,)))
+                ready = _contiguous(module) if quant is None else _integers(module, quant, example)
+                program = torch.export.export(ready, (example[:1],))
+                if quant is not None:
+                    _set_apart(program.graph_module)
+                data = _lowered(program)
+        except ExportError:
+            raise
         except Exception as err:
             raise ExportError(
                 f"export.executorch: the model must be expressible in ExecuTorch at batch 1; got {culprit(err, module)}. "
@@ -51,6 +65,45 @@ class ExecuTorchSpec(ExporterSpec):
             ) from err
         atomic.write_bytes(out / "student.pte", data)
         return self.load(out / "student.pte")
+
+
+def _contiguous(module: nn.Module) -> nn.Module:
+    """Return the module with no weight channels last in memory, which XNNPACK's converter takes for another tensor."""
+    import torch
+
+    twin = copy.deepcopy(module)
+    return twin.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,no-any-return]
+
+
+def _integers(module: nn.Module, quant: QuantSpec, example_BX: Any) -> nn.Module:
+    from torch import nn
+
+    from potstill.quant.decomposed import decomposed
+
+    before, model, read = split(module, example_BX)
+    return nn.Sequential(before, decomposed(model, quant, read, codes=True)).eval()
+
+
+def _set_apart(graph_module: Any) -> None:
+    """Bring the graph to what XNNPACK's partitioner takes: each reader of codes widens them itself, or parts of the graph would need one
+    another; and what is joined has the codes of the whole, which is what joining rounds it to anyhow."""
+    import torch
+
+    ours: Any = torch.ops.quantized_decomposed
+    round_, widens = ours.quantize_per_tensor.default, ours.dequantize_per_tensor.default
+    graph = graph_module.graph
+    for cat in [n for n in graph.nodes if n.target is torch.ops.aten.cat.default]:
+        codes: Any = next((user.args[1:] for user in cat.users if user.target is round_), None)
+        for part in cat.args[0] if codes is not None else ():
+            if part.target is widens and part.args[1:] != codes:
+                with graph.inserting_before(cat):
+                    rounded = graph.call_function(round_, (part, *codes))
+                    cat.replace_input_with(part, graph.call_function(widens, (rounded, *codes)))
+    for wide in [n for n in graph.nodes if n.target is widens]:
+        for user in list(wide.users)[1:]:
+            with graph.inserting_before(user):
+                user.replace_input_with(wide, graph.node_copy(wide))
+    graph_module.recompile()
 
 
 def _lowered(program: Any) -> bytes:

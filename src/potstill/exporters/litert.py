@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from potstill.core import atomic
 from potstill.core.errors import ExportError
 from potstill.core.extras import require
-from potstill.core.runtimes._base import SAMPLES
+from potstill.core.runtimes._base import NORMALISED, SAMPLES
 from potstill.core.runtimes.litert import MARK
 from potstill.exporters._base import Artifact, ExporterSpec, registry
 from potstill.exporters._told import culprit, quiet
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 class LiteRTSpec(ExporterSpec):
     """LiteRT, formerly TensorFlow Lite: one .tflite file that takes one row, input "inputs" (pixels in [0, 1], channels first; tokens
     as int32), output "outputs". A quantised student is written with the numbers of its quant.json: in integers throughout, codes in and
-    out, but for what stands before the student, such as normalisation, which stays in float and then reads float. Four bits take a byte each here."""
+    out. The host normalises by channel then, by the numbers in the file's description and card; anything else before the student, such as a
+    log-mel spectrogram, stays in float and reads float. Four bits take a byte each here."""
 
     suffix: ClassVar[str] = ".tflite"
     runtime: ClassVar[str] = "potstill.core.runtimes.litert"
@@ -49,8 +52,11 @@ class LiteRTSpec(ExporterSpec):
         example = torch.from_numpy(example_BX[:2].copy())
         try:
             with quiet():
-                whole = module if quant is None else litert.whole(module, quant, example)
-                data = litert.converted(whole.eval(), example[:1], quant)
+                if quant is None:
+                    ready = litert.Prepared(module.eval(), example[:1])
+                else:
+                    ready = litert.prepared(module, quant, example)
+                data = litert.converted(ready.module, ready.example_1X, quant)
         except ExportError:
             raise
         except Exception as err:
@@ -58,17 +64,23 @@ class LiteRTSpec(ExporterSpec):
                 f"export.litert: the model must be expressible in LiteRT at batch 1; got {culprit(err, module)}. "
                 "Replace it in the model's forward, or use kind: onnx."
             ) from err
-        atomic.write_bytes(out / "student.tflite", _described(data))
+        atomic.write_bytes(out / "student.tflite", _described(data, ready.normalise))
         return self.load(out / "student.tflite")
 
 
-def _described(data: bytes) -> bytes:
-    """Return the file with what it is in its description."""
+def _described(data: bytes, normalise: dict[str, list[float]] | None) -> bytes:
+    """Return the file with what it is in its description, and what is left to the host."""
     import flatbuffers
 
     schema = require("ai_edge_litert.schema_py_generated", "runtimes", "export.litert")
     model = schema.ModelT.InitFromPackedBuf(data, 0)
-    model.description = MARK + SAMPLES
+    for buffer in (
+        model.buffers
+    ):  # some writers leave weights behind the model, at places that would be others once it is written anew
+        if buffer.offset > 1:
+            buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    model.description = MARK + (SAMPLES if normalise is None else f"{NORMALISED}\n{json.dumps(normalise)}")
     builder = flatbuffers.Builder(len(data))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())

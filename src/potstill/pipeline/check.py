@@ -169,20 +169,23 @@ def _same_numerics(manifest: dict[str, Any], options: RunOptions, folder: Path) 
 
 
 def verify_against(
-    model: Path, recipe: Recipe, *, threads: int, scale: float, progress: Progress, trusted: bool = False
+    model: Path, recipe: Recipe | None, *, threads: int, scale: float, progress: Progress, trusted: bool = False
 ) -> dict[str, Any]:
-    """Run a model file over the recipe's test split; the data is prepared first if it is not in the cache. One that is a program is
-    run only if it is `trusted`, or an export of a run on this machine."""
-    from potstill.verify.foreign import format_of, verify_model
+    """Run a model file over the recipe's test split, whose data is prepared first if it is not in the cache; without a recipe, on made-up
+    numbers. One that is a program is run only if it is `trusted`, or an export of a run on this machine."""
+    from potstill.verify.foreign import format_of, verify_alone, verify_model
 
     cache = ArtifactCache(default_root())
     trusted = trusted or (format_of(model).program and made_here(cache, model))
+    lock = cache.root / "locks" / "measure.lock"
+    if recipe is None:
+        return verify_alone(model, threads=threads, scale=scale, lock=lock, trusted=trusted)
     graph = build(recipe, cache.digests, cache)
     node = graph.nodes["prepare"]
     Executor(graph, cache, RunOptions(cache.root), progress).run(node)
     prepared = Dataset.open(cache.path(node.key))
     facts = verify_model(
-        model, prepared, recipe.task, threads=threads, scale=scale, lock=cache.root / "locks" / "measure.lock",
+        model, prepared, recipe.task, threads=threads, scale=scale, lock=lock,
         trusted=trusted, teacher_NX=teacher_outputs(graph, cache) if recipe.devices else None,
     )  # fmt: skip
     verdicts = file_verdicts(recipe, model, format_of(model), facts)

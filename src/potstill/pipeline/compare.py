@@ -150,7 +150,8 @@ def _add_artifacts(found: Comparison, digests: StatCache) -> None:
     for arm in found.arms:
         for seed in range(recipe.seed, recipe.seed + recipe.seeds):
             given = {"data": "prepare", "student": found.last(arm.name, seed)}
-            exported = Node(f"export/{arm.name}/seed{seed}", ExportStage(exporter=exporter), given, arm=True)
+            stage = ExportStage(exporter=exporter, task=recipe.task.kind)
+            exported = Node(f"export/{arm.name}/seed{seed}", stage, given, arm=True)
             graph.add(exported)
             judge = JudgeStage(task=recipe.task, exporter=exporter)
             graph.add(Node(f"judge/{arm.name}/seed{seed}", judge, {**given, "exported": exported.name}, arm=True))

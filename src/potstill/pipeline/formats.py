@@ -9,7 +9,7 @@ from potstill.stages.export import ExportStage
 
 
 def check_formats(graph: Graph, cache: ArtifactCache) -> None:
-    """Look for the packages of each export that is left to do.
+    """Look for the packages and programs of each export that is left to do.
 
     Raises:
         MissingExtraError: one is not installed; names the pip command.
@@ -18,3 +18,4 @@ def check_formats(graph: Graph, cache: ArtifactCache) -> None:
         if isinstance(node.spec, ExportStage) and not cache.has(node.key):
             for package in node.spec.exporter.packages:
                 check_present(package, "runtimes", f"export.{node.spec.exporter.kind}")
+            node.spec.exporter.check_tools()

@@ -99,7 +99,7 @@ def build(recipe: Recipe, digests: StatCache, cache: ArtifactCache | None = None
             _add_arm(graph, arm, seed, steps, lessons)
     for exporter in recipe.export:
         first = {"data": data, "student": last_step(graph, STUDENT, recipe.seed)}
-        exported = add(Node(f"export/{exporter.kind}", ExportStage(exporter=exporter), first))
+        exported = add(Node(f"export/{exporter.kind}", ExportStage(exporter=exporter, task=recipe.task.kind), first))
         verify = VerifyStage(
             task=recipe.task, exporter=exporter, teacher=recipe.teacher, verify=recipe.verify,
             machine=f"{environment()['cpu']}, {environment()['cores']} cores",

@@ -18,27 +18,29 @@ from potstill.quant.spec import STATIC, QuantSpec
 from potstill.quant.walk import Walk
 
 
-def decomposed(module: nn.Module, spec: QuantSpec, example_BX: Tensor) -> nn.Module:
+def decomposed(module: nn.Module, spec: QuantSpec, example_BX: Tensor, codes: bool = False) -> nn.Module:
     """Return the integer model that a module and a QuantSpec of ranges or of weights make.
 
     Args:
         module: whose weights are to be kept in few bits.
         spec: of this module; not of float16.
         example_BX: [B, *X] as the module reads it, at least 2 rows.
+        codes: keep weights as codes, which are widened; else as the numbers that codes say, which are rounded first.
 
     Raises:
         ExportError: the spec is of another module.
     """
     traced = trace(module, example_BX)
-    return Decomposed(traced, planned(traced, spec), spec).eval()
+    return Decomposed(traced, planned(traced, spec), spec, codes).eval()
 
 
 class Decomposed(Walk):
-    """The graph with every value and weight of the plan rounded by operators; weights are kept as their codes say them, in float32."""
+    """The graph with every value and weight of the plan rounded by operators; weights are kept as their codes say them, in float32, or as
+    these codes."""
 
-    def __init__(self, traced: Traced, plan: Plan, spec: QuantSpec) -> None:
+    def __init__(self, traced: Traced, plan: Plan, spec: QuantSpec, codes: bool = False) -> None:
         super().__init__(traced, plan)
-        self.spec = spec
+        self.spec, self.codes = spec, codes
         self.kept = nn.ParameterDict()
         self.other, self._other = nn.ParameterList(), dict[str, int]()
         fake = Fake(traced, plan, spec).eval()
@@ -56,7 +58,8 @@ class Decomposed(Walk):
         scales = fake.given_scales(layer)
         key = safe(layer.weight)
         codes = rounding.weight_codes(weight, scales, layer.bits, layer.axis)
-        self.kept[key] = _fixed(codes.to(torch.float32) * rounding.along(scales, layer.axis, weight.ndim))
+        wide = codes.to(torch.float32) * rounding.along(scales, layer.axis, weight.ndim)
+        self.kept[key] = _fixed(codes.to(torch.int8) if self.codes else wide)
         self.kept[f"{key}/scales"] = _fixed(scales)
         self.kept[f"{key}/zeros"] = _fixed(torch.zeros_like(scales, dtype=torch.int64))
         if layer.operator == "embedding":
@@ -95,11 +98,13 @@ class Decomposed(Walk):
     def _wide(self, layer: Layer) -> Tensor:
         key = safe(layer.weight)
         top = rounding.top_of(layer.bits)
-        if layer.axis is None:
-            return _per_tensor(self.kept[key], self.spec.weights[layer.weight].scales[0], 0, -top, top)
         ours: Any = torch.ops.quantized_decomposed
-        given = (self.kept[f"{key}/scales"], self.kept[f"{key}/zeros"], layer.axis, -top, top, torch.int8)
-        found: Tensor = ours.dequantize_per_channel(ours.quantize_per_channel(self.kept[key], *given), *given)
+        given: Any = (self.kept[f"{key}/scales"], self.kept[f"{key}/zeros"], layer.axis, -top, top, torch.int8)
+        round_, widen = ours.quantize_per_channel, ours.dequantize_per_channel
+        if layer.axis is None:
+            given = (self.spec.weights[layer.weight].scales[0], 0, -top, top, torch.int8)
+            round_, widen = ours.quantize_per_tensor, ours.dequantize_per_tensor
+        found: Tensor = widen(self.kept[key] if self.codes else round_(self.kept[key], *given), *given)
         return found
 
 
@@ -111,4 +116,4 @@ def _per_tensor(x: Tensor, scale: float, zero: int, low: int, high: int) -> Tens
 
 
 def _fixed(x: Tensor) -> nn.Parameter:
-    return nn.Parameter(x.detach().clone(), requires_grad=False)
+    return nn.Parameter(x.detach().clone(memory_format=torch.contiguous_format), requires_grad=False)

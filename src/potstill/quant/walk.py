@@ -105,7 +105,9 @@ class Walk(nn.Module):
         if node.name in plan.skipped:
             return self._value(node.args[0], env)
         if kind == "dropout":
-            return F.dropout(self._value(node.args[0], env), float(node.args[1]), self.training)  # type: ignore[arg-type]
+            x = self._value(node.args[0], env)
+            # Left out where it does nothing: between codes and what reads them, converters no longer see that these belong together.
+            return F.dropout(x, float(node.args[1]), True) if self.training else x  # type: ignore[arg-type]
         args = fx.node.map_aggregate(node.args, lambda a: self._value(a, env))
         kwargs = fx.node.map_aggregate(node.kwargs, lambda a: self._value(a, env))
         return function(node)(*args, **kwargs)

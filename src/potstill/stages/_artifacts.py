@@ -13,6 +13,7 @@ from potstill.core import atomic
 from potstill.core.artifact import manifest
 from potstill.core.tensorfile import write_arrays
 from potstill.exporters import Artifact, ExporterSpec
+from potstill.exporters.card import card_name
 from potstill.stages._base import StageContext
 from potstill.stages._parts import data_io, folder_for, gather
 from potstill.teachers import TeacherSpec
@@ -33,9 +34,10 @@ class TeacherCall:
 
 
 def artifact_of(folder: Path) -> tuple[Path, int]:
-    """Return an exported artifact's first file, and the bytes of all its files."""
+    """Return an exported artifact's first file, and the bytes of all its files but the card."""
     found = manifest(folder)
-    return folder / str(found["facts"]["file"]), sum(entry["bytes"] for entry in found["files"].values())
+    first = str(found["facts"]["file"])
+    return folder / first, sum(e["bytes"] for name, e in found["files"].items() if name != card_name(first))
 
 
 def judged(

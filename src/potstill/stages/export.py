@@ -6,9 +6,11 @@ from dataclasses import asdict
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from potstill.core.errors import ExportError
 from potstill.exporters import AnyExporter
+from potstill.exporters.card import write_card
 from potstill.quant import spec as quant
 from potstill.stages._base import StageContext, StageSpec, registry
 from potstill.stages._parts import gather, set_threads
@@ -19,13 +21,15 @@ PARITY_ROWS = 256
 
 @registry.register
 class ExportStage(StageSpec):
-    """Data and a student -> one artifact with its parity record."""
+    """Data and a student -> one artifact with its parity record and its card."""
 
     requires: ClassVar[tuple[str, ...]] = ("data", "student")
     provides: ClassVar[str] = "exported"
     kind: Literal["export"] = "export"
     exporter: AnyExporter
     """The format and its tolerance."""
+    task: str = Field(examples=["image-classification"])
+    """Kind of the task, for the card."""
 
     def run(self, context: StageContext) -> dict[str, Any]:
         from torch import nn
@@ -46,6 +50,7 @@ class ExportStage(StageSpec):
         if spec is None:
             artifact = export_model(self.exporter, model.preprocess, model.module, inputs, context.work)
             parity = compare_model(model.preprocess, model.module, artifact, inputs, self.exporter.tolerance)
+            write_card(self.exporter, artifact, model, inputs, None, self.task, dataset.classes)
             return {"format": self.exporter.kind, "file": artifact.path.name, "parity": asdict(parity)}
         if model.preprocess.writing is not None:
             raise ExportError(
@@ -57,6 +62,7 @@ class ExportStage(StageSpec):
         rounding = nn.Sequential(model.preprocess.inside, answering(context.inputs["student"])[0].module).eval()
         step = None if spec.output is None else spec.values[spec.output].scale
         found = compare_rounded(module, rounding, artifact, inputs, step)
+        write_card(self.exporter, artifact, model, inputs, spec, self.task, dataset.classes)
         return {
             "format": self.exporter.kind,
             "file": artifact.path.name,

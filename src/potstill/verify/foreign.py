@@ -1,4 +1,4 @@
-"""Any model file of a known format over a recipe's test split."""
+"""Any model file of a known format: over a recipe's test split, or by itself."""
 
 from __future__ import annotations
 
@@ -57,25 +57,9 @@ def verify_model(
         PotstillError: no such file, one that cannot be run, or a program that is not trusted.
         ShapeError: it takes other pixels or gives another number of classes.
     """
-    exporter = format_of(path)
-    if exporter.program and not trusted:
-        raise PotstillError(
-            f"{path}: a {exporter.suffix} file is a program, and no run on this machine made this one: running it runs whatever is in "
-            "it. If you trust whoever gave it to you: potstill verify --run-program"
-        )
-    if (
-        path.suffix == ".onnx"
-    ):  # the one runtime that is run in this process: what crashes it shall have crashed a child before
-        ChildSession(exporter.runtime, path, threads).close()
-    session: Any = exporter.load(path, threads)
-    ours = "potstill" in session.metadata
-    if ours and scale != 1.0:
-        raise PotstillError(
-            f"{path}: reads pixels in [0, 1], as its metadata says; got scale={scale:g}. Leave --scale out: it is for "
-            "foreign models."
-        )
+    exporter, session = _loaded(path, threads, trusted)
     prepare, judged = _preparation(path, session, dataset)
-    factor = np.float32(1.0 if ours else scale)
+    factor = _factor(path, session, scale)
     test = dataset.splits["test"]
 
     def inputs(rows: Any) -> Any:
@@ -93,7 +77,7 @@ def verify_model(
     latency = interleaved({"model": calling(session, one)}, blocks=30, lock=lock)["model"]
     return {
         "model": str(path),
-        "preprocessing": "inside" if ours else f"pixels times {scale:g}, nothing else",
+        "preprocessing": _said(session, scale),
         "rows": len(test),
         task.headline: headline(task, dataset, outputs),
         **{
@@ -107,6 +91,77 @@ def verify_model(
         "file_bytes": _size(session.files if isinstance(session, OnnxWriter) else [path], exporter.suffix),
         **{k: metrics[k] for k in ("per_class", "per_variable") if k in metrics},
     }
+
+
+def verify_alone(path: Path, *, threads: int, scale: float, lock: Path, trusted: bool = False) -> dict[str, Any]:
+    """Return what can be measured of a model file without data: what it takes and gives, latency, memory and size; nothing of accuracy.
+
+    Args:
+        path: of a format that an exporter writes; its dimensions but that of the batch are fixed.
+        threads: of the runtime.
+        scale: numbers in [0, scale) are drawn for it, always the same ones; tokens and codes without a scale are 0.
+        lock: file under which only one process measures.
+        trusted: as for `verify_model`.
+
+    Raises:
+        PotstillError: as `verify_model`; a model that writes, or one with open dimensions, needs data.
+    """
+    exporter, session = _loaded(path, threads, trusted)
+    shape = () if isinstance(session, OnnxWriter) else tuple(session.input_shape)
+    if not shape or None in shape[1:]:
+        raise PotstillError(f"{path}: must have fixed dimensions to be run without data; it takes {list(shape) or 'texts'}. Give a recipe: "
+                            "--data recipe.yaml")  # fmt: skip
+    one: NDArray[Any] = np.zeros((1, *shape[1:]), session.input_dtype)
+    if np.issubdtype(one.dtype, np.floating):
+        one = (np.random.default_rng(0).random(one.shape) * scale).astype(one.dtype)
+    outputs = session(one)
+    if not np.isfinite(outputs).all():
+        raise PotstillError(f"{path}: must give finite numbers; got NaN or Inf of numbers in [0, {scale:g}).")
+    signature = session.signature if isinstance(session, ChildSession) else {}
+    latency = interleaved({"model": calling(session, one)}, blocks=30, lock=lock)["model"]
+    return {
+        "model": str(path),
+        "preprocessing": _said(session, scale),
+        "inputs": {"shape": list(shape), "dtype": np.dtype(session.input_dtype).name, **signature.get("inputs", {})},
+        "outputs": {"shape": [None, *outputs.shape[1:]], "dtype": "float32", **signature.get("outputs", {})},
+        "accuracy": {"value": None, "source": "unknown"},
+        "latency_ms": {**latency, "threads": threads, "batch": 1, "source": "measured"},
+        "peak_memory_bytes": peak_memory(exporter.runtime, path, one, threads),
+        "file_bytes": _size([path], exporter.suffix),
+    }
+
+
+def _factor(path: Path, session: Any, scale: float) -> np.float32:
+    """Return what pixels in [0, 1] are multiplied by. Raises PotstillError where one of ours is given a range."""
+    if "potstill" in session.metadata and scale != 1.0:
+        raise PotstillError(
+            f"{path}: reads pixels in [0, 1], as its metadata says; got scale={scale:g}. Leave --scale out: it is for "
+            "foreign models."
+        )
+    return np.float32(scale)
+
+
+def _loaded(path: Path, threads: int, trusted: bool) -> tuple[ExporterSpec, Any]:
+    """Return (the format, the file opened). Raises PotstillError of a program that is not trusted."""
+    exporter = format_of(path)
+    if exporter.program and not trusted:
+        raise PotstillError(
+            f"{path}: a {exporter.suffix} file is a program, and no run on this machine made this one: running it runs whatever is in "
+            "it. If you trust whoever gave it to you: potstill verify --run-program"
+        )
+    if (
+        path.suffix == ".onnx"
+    ):  # the one runtime that is run in this process: what crashes it shall have crashed a child before
+        ChildSession(exporter.runtime, path, threads).close()
+    return exporter, exporter.load(path, threads)
+
+
+def _said(session: Any, scale: float) -> str:
+    """Return where preprocessing is done."""
+    if "potstill" not in session.metadata:
+        return f"pixels times {scale:g}, nothing else"
+    signature = session.signature if isinstance(session, ChildSession) else {}
+    return "normalised by the host" if "normalise" in signature else "inside"
 
 
 def format_of(path: Path) -> ExporterSpec:
@@ -140,9 +195,12 @@ def _preparation(path: Path, session: Any, dataset: Dataset) -> tuple[_Arrays, _
 
 def _sized(path: Path, session: Any, dataset: Dataset, given: tuple[int, ...]) -> _Arrays:
     takes = session.input_shape
+    last = dataset.kind == "image" and len(takes) == 4 and takes[1] != given[0] and takes[3] == given[0]
+    if last:  # as TensorFlow has them
+        takes = (takes[0], takes[3], *takes[1:3])
     if len(takes) != len(given) + 1 or takes[1] not in (None, given[0]):
         raise ShapeError(
-            f"{path}: must take {given[0]} channels first, as the data has; it takes {list(session.input_shape)}."
+            f"{path}: must take {given[0]} channels, first or last, as the data has; it takes {list(session.input_shape)}."
         )
     if dataset.kind != "image":
         return lambda inputs: inputs
@@ -150,7 +208,8 @@ def _sized(path: Path, session: Any, dataset: Dataset, given: tuple[int, ...]) -
 
     from potstill.models.inputs.preprocess import Resize
 
-    return Resize(nn.Identity(), (takes[2] or given[1], takes[3] or given[2])).outside_numpy
+    resize = Resize(nn.Identity(), (takes[2] or given[1], takes[3] or given[2])).outside_numpy
+    return (lambda inputs: np.ascontiguousarray(resize(inputs).transpose(0, 2, 3, 1))) if last else resize
 
 
 def saved_input(path: Path, dataset: Dataset) -> Preprocess:

@@ -124,7 +124,6 @@ def test_the_version_is_the_packages() -> None:
         (["run", "--threads", "-1", "x"], "--threads"),
         (["run", "--threads", "two", "x"], "--threads"),
         (["run", "--log", "wandb", "x"], "'csv', 'tensorboard'"),
-        (["verify", "a.onnx"], "--data"),
         (["verify", "a.onnx", "--data", "r.yaml", "--threads", "0"], "--threads"),
         (["cache", "gc", "--older-than-days", "-1"], "--older-than-days"),
     ],

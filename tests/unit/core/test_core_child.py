@@ -19,7 +19,7 @@ import numpy as np
 from potstill.core.errors import PotstillError
 
 class Session:
-    input_dtype, input_shape, metadata = np.float32, (None, 2), {"potstill": "told"}
+    input_dtype, input_shape, metadata, signature = np.float32, (None, 2), {"potstill": "told"}, {}
     def __call__(self, x):
         print("chatter on stdout")
         if x.max() > 99:

@@ -13,9 +13,10 @@ from potstill.compress.quant_specs import CalibrationSpec
 from potstill.compress.quantize import Quantised, quantise
 from potstill.core import extras
 from potstill.core.errors import ExportError, MissingExtraError, PotstillError
-from potstill.exporters.litert import LiteRTSpec
+from potstill.exporters.litert import LiteRTSpec, _described
 from potstill.exporters.parity import compare_rounded
 from potstill.models import registry
+from potstill.models.inputs.preprocess import Normalise
 from potstill.quant.spec import QuantSpec, ValueRange
 from potstill.testing.examples import example
 from potstill.testing.modules import plain, shortcut
@@ -81,6 +82,64 @@ def test_an_altered_number_changes_the_file_and_its_answers(
     other = exported(made, x, tmp_path, altered)
     assert (wider.scale, wider.zero_point) in numbers(other.path)[0] - numbers(artifact.path)[0]
     assert np.abs(other(x) - artifact(x)).max() > 0
+
+
+def test_a_model_of_integers_leaves_normalisation_to_the_host(
+    int8: tuple[Quantised, np.ndarray, Any], tmp_path: Path
+) -> None:
+    made, x, plain_file = int8
+    mean, std = 0.3, 1.7
+    front = Normalise((mean,), (std,), 4)
+    pixels = x * np.float32(std) + np.float32(mean)
+    artifact = LiteRTSpec().export(nn.Sequential(front, made.module), pixels, tmp_path, made.spec)
+    kept = next(iter(made.spec.values.values()))
+    told = {"dtype": "int8", "scale": pytest.approx(kept.scale), "zero_point": kept.zero_point}
+    assert artifact.signature["inputs"] == told and artifact.signature["outputs"]["dtype"] == "int8"
+    assert artifact.signature["normalise"] == {"mean": [pytest.approx(mean)], "std": [pytest.approx(std)]}
+    assert not [t for t in tensors(artifact.path) if t["dtype"] is np.float32], "codes in, codes out"
+    rounding = nn.Sequential(front, made.fake).eval()
+    step = made.spec.values["head/linear"].scale
+    found = compare_rounded(nn.Sequential(front, made.module), rounding, artifact, pixels, step)
+    assert found.codes_equal is not None and found.codes_equal >= 0.99
+    assert "normalise" not in plain_file.signature
+
+
+@pytest.mark.parametrize(
+    "said", ['{"mean": [0.1, 0.2], "std": [1, 1]}', '{"mean": [0.1], "std": [0]}', "[]", '{"mean": ["x"]}']
+)
+def test_a_description_that_cannot_be_is_named(
+    said: str, int8: tuple[Quantised, np.ndarray, Any], tmp_path: Path
+) -> None:
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromPackedBuf(int8[2].path.read_bytes(), 0)
+    model.description = f"potstill: samples\n{said}"
+    builder = flatbuffers.Builder(1 << 14)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    (tmp_path / "told.tflite").write_bytes(bytes(builder.Output()))
+    with pytest.raises(PotstillError, match=r"told\.tflite: its description must"):
+        LiteRTSpec().load(tmp_path / "told.tflite")
+
+
+def test_weights_that_lie_behind_the_model_are_kept(int8: tuple[Quantised, np.ndarray, Any], tmp_path: Path) -> None:
+    """As AI Edge Quantizer leaves them; their places in the file are others once it says what it is."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    def packed(model: Any) -> bytes:
+        builder = flatbuffers.Builder(1 << 14)
+        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
+
+    model = schema.ModelT.InitFromPackedBuf(int8[2].path.read_bytes(), 0)
+    kept = max((b for b in model.buffers if b.data is not None), key=lambda b: len(b.data))
+    weights, kept.data, kept.offset = bytes(kept.data), None, 2
+    kept.size = len(weights)
+    kept.offset = -(-len(packed(model)) // 16) * 16
+    data = packed(model).ljust(kept.offset, b"\0") + weights
+    (tmp_path / "m.tflite").write_bytes(_described(data, None))
+    assert np.array_equal(LiteRTSpec().load(tmp_path / "m.tflite")(int8[1]), int8[2](int8[1]))
 
 
 def test_a_quantised_model_needs_its_front(int8: tuple[Quantised, np.ndarray, Any], tmp_path: Path) -> None:

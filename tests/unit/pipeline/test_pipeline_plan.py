@@ -206,3 +206,16 @@ def test_a_format_whose_packages_are_missing_is_told_before_anything_is_trained(
     ):
         read(recipe(export=[{"kind": "litert"}]))
     assert not list((tmp_path / "cache").glob("artifacts/*"))
+
+
+@pytest.mark.parametrize("read", [make_plan, run_recipe])
+def test_a_missing_compiler_is_told_before_anything_is_trained(
+    read: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(
+        MissingExtraError, match=r"export.aoti: needs a C\+\+ compiler .*got no program 'no-such-compiler'"
+    ):
+        read(recipe(export=[{"kind": "aoti"}]))
+    assert not list((tmp_path / "cache").glob("artifacts/*"))

@@ -15,7 +15,7 @@ from potstill.core.progress import Progress
 from potstill.data.arrays import arrays
 from potstill.data.dataset import Dataset, prepare
 from potstill.tasks.image_classification import ImageClassificationSpec
-from potstill.verify.foreign import verify_model
+from potstill.verify.foreign import verify_alone, verify_model
 
 CLASSES = ["dark", "bright"]
 
@@ -37,12 +37,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def brightness_model(
     path: Path, *, threshold: float, size: int | None = 4, channels: int = 1, classes: int = 2, ours: bool = False,
-    beside: bool = False,
+    beside: bool = False, last: bool = False,
 ) -> Path:  # fmt: skip
     """Write a model that calls a picture bright where its mean pixel is above `threshold`, in the model's own scale."""
     weight, bias = np.zeros((1, classes)), np.zeros(classes)
     weight[0, 1], bias[1] = 1.0, -threshold
     tensors = [numpy_helper.from_array(v.astype(np.float32), n) for n, v in (("w", weight), ("b", bias))]
+    pixels: list[int | str] = [size or "h", size or "w_"]
     axes = numpy_helper.from_array(np.array([1, 2, 3]), "axes")
     graph = helper.make_graph(
         [
@@ -51,7 +52,11 @@ def brightness_model(
             helper.make_node("Gemm", ["column", "w", "b"], ["y"]),
         ],
         "brightness",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", channels, size or "h", size or "w_"])],
+        [
+            helper.make_tensor_value_info(
+                "x", TensorProto.FLOAT, ["n", *pixels, channels] if last else ["n", channels, *pixels]
+            )
+        ],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", classes])],
         [*tensors, axes, numpy_helper.from_array(np.array([1]), "one")],
     )
@@ -129,6 +134,27 @@ def test_weights_beside_the_file_count(dataset: Dataset, tmp_path: Path) -> None
     path = brightness_model(tmp_path / "m.onnx", threshold=0.5, beside=True)
     beside = tmp_path / "weights.bin"
     assert measure(path, dataset)["file_bytes"] == path.stat().st_size + beside.stat().st_size > path.stat().st_size
+
+
+def test_channels_may_come_last(dataset: Dataset, tmp_path: Path) -> None:
+    model = brightness_model(tmp_path / "m.onnx", threshold=0.5, size=8, last=True)
+    assert measure(model, dataset)["accuracy"]["value"] == 1.0
+
+
+def test_a_file_is_measured_without_data(tmp_path: Path) -> None:
+    path = brightness_model(tmp_path / "m.onnx", threshold=0.5, size=8, last=True)
+    found = verify_alone(path, threads=1, scale=1.0, lock=tmp_path / "lock")
+    assert found["inputs"] == {"shape": [None, 8, 8, 1], "dtype": "float32"}
+    assert found["outputs"] == {"shape": [None, 2], "dtype": "float32"}
+    assert found["accuracy"] == {"value": None, "source": "unknown"}
+    assert found["latency_ms"]["source"] == found["peak_memory_bytes"]["source"] == "measured"
+    assert found["file_bytes"] == path.stat().st_size
+
+
+def test_open_dimensions_need_data(tmp_path: Path) -> None:
+    path = brightness_model(tmp_path / "m.onnx", threshold=0.5, size=None)
+    with pytest.raises(PotstillError, match=r"must have fixed dimensions .*\[None, 1, None, None\].*--data"):
+        verify_alone(path, threads=1, scale=1.0, lock=tmp_path / "lock")
 
 
 def test_other_channels_or_classes_are_refused(dataset: Dataset, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from potstill.core.errors import PotstillError
 MAX_BYTES = 2 << 30
 SAMPLES = "samples as potstill gives them (pixels in [0, 1]), normalisation inside"
 """What our files say that they take."""
+NORMALISED = "samples as potstill gives them (pixels in [0, 1]), normalised by the host"
+"""What those say that read codes."""
 
 
 class Session(Protocol):
@@ -25,6 +27,10 @@ class Session(Protocol):
     """[B, *X]; None where a dimension is open."""
     metadata: dict[str, str]
     """What the file says of itself; "potstill" where we wrote it."""
+
+    signature: dict[str, Any]
+    """"inputs" and "outputs": dtype, scale and zero point where the file itself takes or gives codes, which the session makes of numbers
+    and back; "normalise": mean and std per channel where the session does that before; each missing where it does not."""
 
     def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
         """Return [B, *Y] float32, of inputs of its own type."""

@@ -45,6 +45,7 @@ class TorchSession(ABC):
     input_dtype: Any
     input_shape: tuple[int | None, ...]
     metadata: dict[str, str]
+    signature: dict[str, Any] = {}  # noqa: RUF012 - empty
 
     def _says(self, said: dict[str, Any]) -> None:
         self.input_dtype = _TYPES[said["dtype"]]

@@ -44,6 +44,8 @@ class ExecuTorchSession:
         MissingExtraError: ExecuTorch is not installed.
     """
 
+    signature: dict[str, Any] = {}  # noqa: RUF012 - empty
+
     def __init__(self, path: Path, threads: int = 1) -> None:
         data = read_file(path, "a .pte file")
         if data[4:6] != b"ET":

@@ -3,6 +3,7 @@ one output."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from potstill.core.extras import require
 from potstill.core.runtimes._base import read_file, row_by_row
 
 MARK = "potstill: "
-"""Opens the description of a file that we wrote."""
+"""Opens the description of a file that we wrote; a second line, JSON, has mean and std of what the host is to normalise by."""
 
 
 def warm() -> None:
@@ -28,7 +29,8 @@ def opened(path: Path, threads: int = 1) -> LiteRTSession:
 
 
 class LiteRTSession:
-    """A model with one input and one output, run row by row; codes of integers are made of numbers and made numbers again here.
+    """A model with one input and one output, run row by row; codes of integers are made of numbers and made numbers again here, and
+    numbers are normalised before where the file says that it reads them so.
 
     Args:
         path: of the file.
@@ -45,7 +47,7 @@ class LiteRTSession:
             raise PotstillError(f"{path}: must be a .tflite file; got one without its mark 'TFL3'.")
         lite = require("ai_edge_litert.interpreter", "runtimes", f"{path}")
         self.path = path
-        self.metadata = _metadata(data)
+        self.metadata, self._normalise = _description(path, data)
         self._model = lite.Interpreter(model_path=str(path), num_threads=threads)
         self._model.allocate_tensors()
         inputs, outputs = self._model.get_input_details(), self._model.get_output_details()
@@ -58,6 +60,11 @@ class LiteRTSession:
         self.input_dtype: Any = np.float32 if coded else self._input["dtype"]
         self._codes = self._input["quantization"] if coded else None
         self.input_shape = tuple(int(d) for d in self._input["shape"])
+        ends = {"inputs": _told(self._input), "outputs": _told(self._output), "normalise": self._normalise}
+        self.signature = {name: found for name, found in ends.items() if found is not None}
+        if self._normalise is not None and self.input_shape[1:2] != (len(self._normalise["mean"]),):
+            raise PotstillError(f"{path}: its description must normalise each channel of {list(self.input_shape)}; got "
+                                f"{len(self._normalise['mean'])} means. Export it again.")  # fmt: skip
 
     def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
         """Return [B, *Y] float32."""
@@ -66,6 +73,10 @@ class LiteRTSession:
     def _run(self, row_1X: NDArray[Any]) -> NDArray[Any]:
         if row_1X.shape[1:] != self.input_shape[1:]:
             raise PotstillError(f"input must be {list(self.input_shape[1:])} a row; got {list(row_1X.shape[1:])}")
+        if self._normalise is not None:
+            wide = (1, -1, *[1] * (row_1X.ndim - 2))
+            mean, std = (np.array(self._normalise[name], np.float32).reshape(wide) for name in ("mean", "std"))
+            row_1X = (row_1X - mean) / std
         if self._codes is not None:
             scale, zero = self._codes
             row_1X = _codes(row_1X, scale, zero, self._input["dtype"])
@@ -84,9 +95,28 @@ def _codes(x: NDArray[Any], scale: float, zero: int, dtype: Any) -> NDArray[Any]
     return codes
 
 
-def _metadata(data: bytes) -> dict[str, str]:
-    """Return what the file says of itself, where we wrote it: its description."""
+def _told(end: dict[str, Any]) -> dict[str, Any] | None:
+    """Return type, scale and zero point of an input or output of codes."""
+    scale, zero = end["quantization"]
+    if not np.issubdtype(end["dtype"], np.integer) or scale <= 0:
+        return None
+    return {"dtype": np.dtype(end["dtype"]).name, "scale": float(scale), "zero_point": int(zero)}
+
+
+def _description(path: Path, data: bytes) -> tuple[dict[str, str], dict[str, list[float]] | None]:
+    """Return (what the file says of itself, mean and std of what the host is to normalise by), where we wrote it."""
     schema = require("ai_edge_litert.schema_py_generated", "runtimes", "LiteRT")
     said = schema.Model.GetRootAs(data, 0).Description() or b""
-    text = said.decode(errors="replace")
-    return {"potstill": text.removeprefix(MARK)} if text.startswith(MARK) else {}
+    text, _, numbers = said.decode(errors="replace").partition("\n")
+    if not text.startswith(MARK):
+        return {}, None
+    if not numbers:
+        return {"potstill": text.removeprefix(MARK)}, None
+    try:
+        found = {name: [float(v) for v in json.loads(numbers)[name]] for name in ("mean", "std")}
+        if len(found["mean"]) != len(found["std"]) or not np.isfinite(found["mean"]).all() or not min(found["std"]) > 0:
+            raise ValueError("numbers that cannot be")
+    except (ValueError, TypeError, KeyError) as err:
+        raise PotstillError(f"{path}: its description must have mean and std of each channel; got {numbers[:200]!r} ({err}). Export it "
+                            "again.") from err  # fmt: skip
+    return {"potstill": text.removeprefix(MARK)}, found

@@ -93,7 +93,8 @@ def main() -> None:
         write(answers, {"error": said(err), "named": isinstance(err, PotstillError)})
         return
     dtype = np.dtype(session.input_dtype).str
-    write(answers, {"input": dtype, "input_shape": list(session.input_shape), "metadata": session.metadata})
+    head = {"input": dtype, "input_shape": list(session.input_shape), "metadata": session.metadata}
+    write(answers, {**head, "signature": session.signature})
     _serve(session, sys.stdin.buffer, answers)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from potstill.core.errors import ShapeError
 from potstill.core.samples import DataStats, SampleKind
@@ -13,6 +13,8 @@ from potstill.models._io import ModelIO
 if TYPE_CHECKING:
     from potstill.models.inputs.preprocess import Preprocess
 
+Steps: TypeAlias = list[dict[str, Any]]
+"""What is done to a sample, in order: "do" names it, the rest are its numbers."""
 I = TypeVar("I", bound="InputSpec")  # noqa: E741 - the input's own type
 
 
@@ -40,6 +42,10 @@ class InputSpec(Spec, ABC):
     @abstractmethod
     def seen(self, io: ModelIO) -> ModelIO:
         """Return what the model is built for: `io` of the data as `Preprocess` leaves it."""
+
+    @abstractmethod
+    def told(self, io: ModelIO) -> tuple[Steps, Steps]:
+        """Return (what the host does, what is exported with the model), as `preprocess` does it; of a resolved input."""
 
     def must_read(self, io: ModelIO, where: str) -> None:
         """Raise ShapeError unless this input is for samples of the data's kind."""

@@ -14,7 +14,7 @@ from potstill.core.errors import ShapeError
 from potstill.core.mel import to_hz, to_mel
 from potstill.core.samples import DataStats
 from potstill.models._io import ModelIO
-from potstill.models.inputs._base import InputSpec
+from potstill.models.inputs._base import InputSpec, Steps
 
 if TYPE_CHECKING:
     from torch import nn
@@ -72,6 +72,24 @@ class AudioInput(InputSpec):
         if self.features == "log-mel":
             inside = LogMel(mel_bands(self), self.window, self.hop, self.range_db)
         return Resample(inside, int(io.rate_hz), self.rate_hz)
+
+    def told(self, io: ModelIO) -> tuple[Steps, Steps]:
+        resample = {
+            "do": "resample",
+            "from_hz": io.rate_hz,
+            "to_hz": self.rate_hz,
+            "how": "windowed sinc, Kaiser 5, 10 zero crossings",
+        }
+        inside = {"do": "scale", "by": self.scale}
+        if self.features == "log-mel":
+            inside = {
+                "do": "log-mel", "window": self.window, "hop": self.hop, "mels": self.mels, "low_hz": self.low_hz, "high_hz": self.high_hz,
+                "range_db": self.range_db,
+            }  # fmt: skip
+        return [resample] if io.rate_hz != self.rate_hz else [], [inside] if inside != {
+            "do": "scale",
+            "by": 1.0,
+        } else []
 
     def seen(self, io: ModelIO) -> ModelIO:
         steps = self._steps(io)

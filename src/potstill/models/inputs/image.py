@@ -10,7 +10,7 @@ from pydantic import Field
 from potstill.core.errors import ShapeError
 from potstill.core.samples import DataStats
 from potstill.models._io import ModelIO
-from potstill.models.inputs._base import InputSpec
+from potstill.models.inputs._base import InputSpec, Steps
 
 if TYPE_CHECKING:
     from potstill.models.inputs.preprocess import Preprocess
@@ -43,6 +43,12 @@ class ImageInput(InputSpec):
 
         seen = self.seen(io)
         return Resize(Normalise(self.mean or (), self.std or (), 4), (seen.height, seen.width))
+
+    def told(self, io: ModelIO) -> tuple[Steps, Steps]:
+        seen = self.seen(io)
+        resize = {"do": "resize", "height": seen.height, "width": seen.width, "how": "bilinear, antialiased"}
+        inside = {"do": "normalise", "mean": list(self.mean or ()), "std": list(self.std or ())}
+        return [resize] if seen.shape != io.shape else [], [inside]
 
     def seen(self, io: ModelIO) -> ModelIO:
         return io if self.size is None else replace(io, shape=(io.channels, self.size, self.size))

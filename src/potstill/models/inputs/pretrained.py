@@ -11,7 +11,7 @@ from potstill.core.errors import ShapeError
 from potstill.core.samples import DataStats
 from potstill.core.spec import InputPath
 from potstill.models._io import ModelIO
-from potstill.models.inputs._base import InputSpec
+from potstill.models.inputs._base import InputSpec, Steps
 
 if TYPE_CHECKING:
     from potstill.models.inputs.preprocess import Preprocess
@@ -39,6 +39,10 @@ class PretrainedInput(InputSpec):
 
         assert self.folder is not None
         return PretrainedTokens(nn.Identity(), self.folder, self.max_tokens)
+
+    def told(self, io: ModelIO) -> tuple[Steps, Steps]:
+        name = None if self.folder is None else self.folder.name
+        return [{"do": "tokenize", "max_tokens": self.max_tokens, "padding": 0, "tokenizer_of": name}], []
 
     def seen(self, io: ModelIO) -> ModelIO:
         return replace(io, shape=(self.max_tokens,), dtype="int32")

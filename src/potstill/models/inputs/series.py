@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from potstill.core.errors import ShapeError
 from potstill.core.samples import DataStats
 from potstill.models._io import ModelIO
-from potstill.models.inputs._base import InputSpec
+from potstill.models.inputs._base import InputSpec, Steps
 
 if TYPE_CHECKING:
     from potstill.models.inputs.preprocess import Preprocess
@@ -47,6 +47,12 @@ class SeriesInput(InputSpec):
         if not self.by_window:
             return Preprocess(Normalise(mean, std, 3))
         return Preprocess(NormaliseWindow(mean, std, [v in self.by_window for v in range(len(mean))]))
+
+    def told(self, io: ModelIO) -> tuple[Steps, Steps]:
+        numbers = {"mean": list(self.mean or ()), "std": list(self.std or ())}
+        if not self.by_window:
+            return [], [{"do": "normalise", **numbers}]
+        return [], [{"do": "normalise-window", **numbers, "variables": list(self.by_window)}]
 
     def seen(self, io: ModelIO) -> ModelIO:
         return io

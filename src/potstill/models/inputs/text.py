@@ -12,7 +12,7 @@ from potstill.core.errors import ShapeError
 from potstill.core.samples import DataStats
 from potstill.core.spec import InputPath
 from potstill.models._io import ModelIO
-from potstill.models.inputs._base import InputSpec
+from potstill.models.inputs._base import InputSpec, Steps
 
 if TYPE_CHECKING:
     from potstill.models.inputs.preprocess import Preprocess
@@ -53,6 +53,16 @@ class TextInput(InputSpec):
         from potstill.models.inputs.tokens import Tokens
 
         return Tokens(nn.Identity(), opened(self.tokenizer or "", "input.tokenizer"), self.max_tokens)
+
+    def told(self, io: ModelIO) -> tuple[Steps, Steps]:
+        return [
+            {
+                "do": "tokenize",
+                "max_tokens": self.max_tokens,
+                "padding": 0,
+                "tokenizer": json.loads(self.tokenizer or "null"),
+            }
+        ], []
 
     def seen(self, io: ModelIO) -> ModelIO:
         return replace(io, shape=(self.max_tokens,), dtype="int32")
