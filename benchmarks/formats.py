@@ -119,12 +119,14 @@ def measured(it: Subject) -> dict[str, Any]:
 
     found: dict[str, Any] = {"eager": answered(it, eager)}
     calls: dict[str, Any] = {"float": lambda: eager(one)}
-    specs = {FLOAT: None, **{s: quantised(it, s).spec for s in dict.fromkeys(s for _, s in columns()) if s != FLOAT}}
+    made = {s: quantised(it, s) for s in dict.fromkeys(s for _, s in columns()) if s != FLOAT}
+    specs = {FLOAT: None, **{scheme: few.spec for scheme, few in made.items()}}
     with tempfile.TemporaryDirectory() as work:
         for kind, scheme in columns():
             out = Path(tempfile.mkdtemp(dir=work))
             try:
                 artifact = exported(kind, whole, _inputs(it, np.arange(4)), out, specs[scheme])
+                check(it, whole, made.get(scheme), artifact)
                 figures = answered(it, artifact)
             except PotstillError as err:
                 found[name_of((kind, scheme))] = {"reason": " ".join(str(err).split())[:300]}
@@ -137,6 +139,21 @@ def measured(it: Subject) -> dict[str, Any]:
     for name, figures in times.items():
         found["eager" if name == "float" else name]["latency_ms"] = figures
     return found
+
+
+def check(it: Subject, whole: Any, made: Any, artifact: Any) -> None:
+    """Raise ParityError unless the artifact gives what stands before it, as the export stage does."""
+    from torch import nn
+
+    from potstill.exporters.parity import compare, compare_rounded
+
+    inputs = _inputs(it, np.arange(min(64, it.rows)))
+    if made is None:
+        compare(whole, artifact, inputs, 1e-4)
+        return
+    step = None if made.spec.output is None else made.spec.values[made.spec.output].scale
+    rounding = nn.Sequential(it.model.preprocess.inside, made.fake).eval()
+    compare_rounded(whole, rounding, artifact, inputs, step)
 
 
 def exported(kind: str, whole: Any, inputs_BX: Any, out: Path, spec: Any) -> Any:

@@ -53,6 +53,7 @@ class OnnxSession:
         self.input_dtype = _TYPES[inputs[0].type]
         self.input_shape = tuple(d if isinstance(d, int) and d > 0 else None for d in inputs[0].shape)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.signature: dict[str, Any] = {}
 
     def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
         """Return [B, *Y] float32; a model of a fixed batch is run as often as it takes.

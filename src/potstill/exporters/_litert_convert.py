@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from potstill.exporters._told import split
+from potstill.exporters._told import contiguous, split
 from potstill.quant.spec import STATIC
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ def prepared(module: nn.Module, quant: QuantSpec, example_BX: Tensor) -> Prepare
     before, model, read = split(module, example_BX)
     make = faked if quant.scheme == "float16" else decomposed
     few = make(model, quant, read)
+    if quant.scheme == "float16":
+        few = contiguous(few)
     if quant.scheme in STATIC and isinstance(before, Normalise):
         numbers = {"mean": before.mean.flatten().tolist(), "std": before.std.flatten().tolist()}
         return Prepared(few.eval(), read[:1], numbers)

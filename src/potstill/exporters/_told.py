@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import re
@@ -71,6 +72,14 @@ def split(module: nn.Module, example_BX: Tensor) -> tuple[nn.Module, nn.Module, 
         )
     with torch.no_grad():
         return module[0], module[1], module[0](example_BX)
+
+
+def contiguous(module: nn.Module) -> nn.Module:
+    """Return the module with no weight channels last in memory, which the converters of LiteRT and ExecuTorch take for another tensor."""
+    import torch
+
+    twin = copy.deepcopy(module)
+    return twin.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,no-any-return]
 
 
 def float_only(kind: str, quant: QuantSpec | None) -> None:

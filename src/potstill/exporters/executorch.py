@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -14,7 +13,7 @@ from potstill.core.errors import ExportError
 from potstill.core.extras import require
 from potstill.core.runtimes.executorch import MARK
 from potstill.exporters._base import Artifact, ExporterSpec, registry
-from potstill.exporters._told import culprit, quiet, split
+from potstill.exporters._told import contiguous, culprit, quiet, split
 from potstill.quant.spec import STATIC
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class ExecuTorchSpec(ExporterSpec):
         example = torch.from_numpy(example_BX[:2].copy())
         try:
             with quiet(), torch.no_grad():
-                ready = _contiguous(module) if quant is None else _integers(module, quant, example)
+                ready = contiguous(module) if quant is None else _integers(module, quant, example)
                 program = torch.export.export(ready, (example[:1],))
                 if quant is not None:
                     _set_apart(program.graph_module)
@@ -65,14 +64,6 @@ class ExecuTorchSpec(ExporterSpec):
             ) from err
         atomic.write_bytes(out / "student.pte", data)
         return self.load(out / "student.pte")
-
-
-def _contiguous(module: nn.Module) -> nn.Module:
-    """Return the module with no weight channels last in memory, which XNNPACK's converter takes for another tensor."""
-    import torch
-
-    twin = copy.deepcopy(module)
-    return twin.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload,no-any-return]
 
 
 def _integers(module: nn.Module, quant: QuantSpec, example_BX: Any) -> nn.Module:

@@ -16,7 +16,7 @@ from potstill.core.extras import require
 from potstill.core.runtimes._base import NORMALISED, SAMPLES
 from potstill.core.runtimes.litert import MARK
 from potstill.exporters._base import Artifact, ExporterSpec, registry
-from potstill.exporters._told import culprit, quiet
+from potstill.exporters._told import contiguous, culprit, quiet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,7 +53,7 @@ class LiteRTSpec(ExporterSpec):
         try:
             with quiet():
                 if quant is None:
-                    ready = litert.Prepared(module.eval(), example[:1])
+                    ready = litert.Prepared(contiguous(module).eval(), example[:1])
                 else:
                     ready = litert.prepared(module, quant, example)
                 data = litert.converted(ready.module, ready.example_1X, quant)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from potstill.compress.quant_specs import CalibrationSpec
@@ -14,8 +15,9 @@ from potstill.compress.quantize import Quantised, quantise
 from potstill.core import extras
 from potstill.core.errors import ExportError, MissingExtraError, PotstillError
 from potstill.exporters.litert import LiteRTSpec, _described
-from potstill.exporters.parity import compare_rounded
+from potstill.exporters.parity import compare, compare_rounded
 from potstill.models import registry
+from potstill.models._blocks import ResNet
 from potstill.models.inputs.preprocess import Normalise
 from potstill.quant.spec import QuantSpec, ValueRange
 from potstill.testing.examples import example
@@ -120,6 +122,14 @@ def test_a_description_that_cannot_be_is_named(
     (tmp_path / "told.tflite").write_bytes(bytes(builder.Output()))
     with pytest.raises(PotstillError, match=r"told\.tflite: its description must"):
         LiteRTSpec().load(tmp_path / "told.tflite")
+
+
+def test_weights_that_are_channels_last_in_memory_are_written_right(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = ResNet(3, 10, 1, 8, "pad").to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    x = torch.rand(4, 3, 32, 32)
+    artifact = LiteRTSpec().export(module, x.numpy(), tmp_path)
+    assert compare(module, artifact, x.numpy(), 1e-4).max_abs_diff < 1e-4
 
 
 def test_weights_that_lie_behind_the_model_are_kept(int8: tuple[Quantised, np.ndarray, Any], tmp_path: Path) -> None:
