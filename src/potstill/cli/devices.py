@@ -181,7 +181,7 @@ def _rests_on(entry: LatencyOf) -> str:
     found = fitted(entry)
     if isinstance(found, str):
         return f"unknown: {found}"
-    return (f"{found.form.text(found.coefficients)} ms; {len(found.rows)} {found.origin} rows of {len(found.models)} models; held out "
+    return (f"{found.form.text(found.coefficients)} ms; {found.basis}; held out "
             f"{100 * found.mean:.0f} % in the mean, {100 * found.p90:.0f} % at p90")  # fmt: skip
 
 

@@ -191,7 +191,7 @@ def _latency(found: Latency, limit: float | None) -> Line:
         return unknown("latency_ms", limit, found.reason + more, found.at_most_ms)
     fit = found.fitted
     assert fit is not None
-    text = f"{fit.form.name}, {len(fit.rows)} {fit.origin} rows of {len(fit.models)} models, held out off by {100 * fit.mean:.0f} %"
+    text = f"{fit.form.name}, {fit.basis}, held out off by {100 * fit.mean:.0f} %"
     return interval("latency_ms", found.low_ms, found.high_ms, limit, text, value=found.value_ms)
 
 

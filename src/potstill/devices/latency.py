@@ -70,6 +70,12 @@ class Fitted:
         """`measured` where the rows are one's own, else `published`."""
         return "measured" if all(row.source.startswith(MEASURED) for row in self.rows) else "published"
 
+    @property
+    def basis(self) -> str:
+        """What it rests on, such as "50 rows of 25 models", or "16 measured rows of 16 models"."""
+        rows = "measured rows" if self.origin == "measured" else "rows"
+        return f"{len(self.rows)} {rows} of {len(self.models)} models"
+
     def value(self, counts: Mapping[str, float | None]) -> float | None:
         """Return milliseconds, None where a count is not known."""
         values = self.form.values(counts)

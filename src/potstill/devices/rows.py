@@ -76,11 +76,13 @@ def rows(file: Path = FILE) -> tuple[Row, ...]:
     try:
         if file.stat().st_size > _MAX_BYTES:
             raise ValueError(f"more than {_MAX_BYTES} bytes")
-        with file.open(encoding="utf-8", newline="") as handle:
-            read = csv.DictReader(handle)
-            if tuple(read.fieldnames or ()) != _COLUMNS:
-                raise ValueError(f"the columns {', '.join(map(str, read.fieldnames or ())) or 'none'}")
-            return tuple(_row(record) for record in read)
+        text = file.read_bytes().decode()
+        read = csv.DictReader(io.StringIO(text, newline=""))
+        if tuple(read.fieldnames or ()) != _COLUMNS:
+            raise ValueError(f"the columns {', '.join(map(str, read.fieldnames or ())) or 'none'}")
+        if not text.endswith("\n"):
+            raise ValueError("a last line that is cut")
+        return tuple(_row(record) for record in read)
     except OSError as err:
         raise DeviceError(f"{file}: must be a table of latencies that can be read; got {err.strerror}.") from err
     except (ValueError, TypeError, csv.Error) as err:
@@ -126,6 +128,8 @@ def write_rows(file: Path, made: Sequence[Row]) -> None:
 
 
 def _row(record: dict[str, str]) -> Row:
+    if None in record or None in record.values():
+        raise ValueError(f"a row of another length, {record['id']!r}")
     latency = float(record["latency_ms"])
     if not 0 < latency < math.inf:
         raise ValueError(f"latency_ms={record['latency_ms']!r} in row {record['id']!r}")

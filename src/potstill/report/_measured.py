@@ -8,13 +8,13 @@ from potstill.core.units import human_bytes
 from potstill.report import _say as say
 
 
-def rows(results: dict[str, Any]) -> list[dict[str, str]]:
+def rows(results: dict[str, Any]) -> list[dict[str, Any]]:
     """Return one row a device and format; none where nothing came back from a device."""
     out = []
     for record in results.get("measured_on") or []:
         device, memory = record["device"], record["peak_memory_bytes"]
         times = [
-            f"{_ms(e['median'])} ({e['threads']} thread{'s' * (e['threads'] != 1)}, p95 {_ms(e['p95'])})"
+            f"{say.milliseconds(e['median'])}, {e['threads']} thread{'s' * (e['threads'] != 1)} (p95 {say.milliseconds(e['p95'])})"
             for e in record["latency_ms"]
         ]
         known = [
@@ -25,7 +25,7 @@ def rows(results: dict[str, Any]) -> list[dict[str, str]]:
         governor = [f"governor {device['governor']}"] if device["governor"] else []
         out.append({
             "device": device["name"], "facts": ", ".join([*known, *governor]), "file": record["file"],
-            "runtime": f"{record['runtime']['name']} {record['runtime']['version']}", "latency": "; ".join(times),
+            "runtime": f"{record['runtime']['name']} {record['runtime']['version']}", "latency": "; ".join(times), "times": times,
             "memory": "unknown" if memory is None else human_bytes(memory["value"]),
             "score": say.with_interval(record["accuracy"]), "rows": f"{record['rows']:,}", "agrees": agreed(record),
             "date": record["started"][:10],
@@ -44,7 +44,3 @@ def agreed(record: dict[str, Any]) -> str:
     if "codes_equal" in parity:
         return f"{top}{100 * parity['codes_equal']:.4g} % of the codes equal, the others off by at most {parity['codes_max']:.1f}"
     return f"{top}largest difference {parity['max_abs_diff']:.2g}"
-
-
-def _ms(value: float) -> str:
-    return f"{value:.3g} ms"

@@ -108,7 +108,7 @@ def test_what_is_there_is_kept(timed: list[tuple[str, int]], tmp_path: Path) -> 
     [
         ("", "the columns none"), ("a,b\n1,2\n", "the columns a, b"), ("latency_ms", "the columns latency_ms"),
         ("row:nan", "latency_ms='nan'"), ("row:-1", "latency_ms='-1'"), ("row:x", "could not convert"), ("row:0", "latency_ms='0'"),
-        (None, "No such file"),
+        (None, "No such file"), ("cut", "a last line that is cut"), ("short", "a row of another length, 'm0000'"),
     ],
 )  # fmt: skip
 def test_a_table_that_is_none_is_named(
@@ -118,6 +118,10 @@ def test_a_table_that_is_none_is_named(
     table = tmp_path / "board.csv"
     if text is None:
         table.unlink()
+    elif text == "cut":
+        table.write_bytes(table.read_bytes()[:-9])
+    elif text == "short":
+        table.write_text(table.read_text().replace(",measured", "", 1))
     elif text.startswith("row:"):
         head, first, *_ = table.read_text().splitlines()
         cells = first.split(",")
