@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from potstill.pipeline.shape import DataShape
 from potstill.recipe.model import Recipe
 from potstill.stages.quantize import QuantizeStep
 from potstill.stages.verdict import COSTED, NAME, VerdictStage, subject_of
+from potstill.verify.smaller import smaller_student
 from potstill.verify.verdict import Subject, verdict_on
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ def planned_verdicts(
     graph: Graph, cache: ArtifactCache, shape: DataShape | None, cuts: Sequence[PlannedCut]
 ) -> list[dict[str, Any]]:
     """Return a verdict on each device of the recipe, as `verdict_on` gives it: the run's own where it is finished, else of the graph that
-    the student will have. What only a run measures is unknown until then, and accuracy left out. Torch is loaded for a student that was not asked for before.
+    the student will have. What only a run measures is unknown until then, and accuracy left out. Torch is loaded for a
+    student that was not asked for before, and to look for a smaller one where it does not fit.
 
     Args:
         graph: with keys.
@@ -43,7 +46,8 @@ def planned_verdicts(
         shape: of the data; None where it is not known yet.
         cuts: what prune steps would leave.
     """
-    out = []
+    out, student = [], graph.recipe.student
+    smaller = None if shape is None else partial(smaller_student, student, shape.io, shape.stats)
     for node in graph.named("verdict/"):
         assert isinstance(node.spec, VerdictStage)
         if cache.has(node.key):
@@ -59,7 +63,7 @@ def planned_verdicts(
             subject = subject_of(exporter, graph.recipe.task, folder / file, path, {})
         else:
             subject = _before(graph, cache, shape, cuts, exporter, file)
-        out.append(verdict_on(subject, entry.profile(), budget))
+        out.append(verdict_on(subject, entry.profile(), budget, smaller))
     return out
 
 

@@ -51,6 +51,9 @@ def test_a_student_is_costed_as_it_will_be_and_only_once(cache: ArtifactCache, m
     assert all(line["word"] in ("modelled", "unknown") for line in rounded["lines"])
     monkeypatch.setattr(fits, "_exported_cost", None)
     assert planned(int8, cache) == [rounded]
+    monkeypatch.setattr(fits, "smaller_student", lambda *given: f"a smaller {given[0].kind}")
+    (tight,) = planned(recipe({"kind": "quantize"}, devices=[{**BOARD, "flash_bytes": 1000}]), cache)
+    assert tight["verdict"] != "fits" and "a smaller ds-cnn" in tight["remedies"]
     cut = PlannedCut(1, {"before": {"macs": 100, "params": 10}, "after": {"macs": 25, "params": 5}}, [])
     (less,) = planned(int8, cache, [cut])
     assert less["cost"]["macs"] == pytest.approx(rounded["cost"]["macs"] / 4, rel=0.02)
