@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from _measure import RESULTS, machine, table, where
-from exports import FLOAT, PACKAGES, columns, name_of, short
+from exports import FLOAT, PACKAGES, columns, name_of, reason, short
 
 from potstill.core import atomic
 from potstill.core.errors import PotstillError
@@ -129,7 +129,7 @@ def measured(it: Subject) -> dict[str, Any]:
                 check(it, whole, made.get(scheme), artifact)
                 figures = answered(it, artifact)
             except PotstillError as err:
-                found[name_of((kind, scheme))] = {"reason": " ".join(str(err).split())[:300]}
+                found[name_of((kind, scheme))] = {"reason": reason(err)}
                 continue
             calls[name_of((kind, scheme))] = calling(artifact, one)
             kept = weight_bytes(it.model.module, specs[scheme])
