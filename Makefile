@@ -29,7 +29,7 @@ $(VENV)/.core: $(BIN)/python pyproject.toml constraints/core.txt
 	touch $@
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints/core.txt constraints/dev.txt
-	$(PIP) install --constraint constraints/dev.txt --editable '.[dev,hf,prune,runtimes,tensorboard,translation]'
+	$(PIP) install --constraint constraints/dev.txt --editable '.[dev,hf,mcu,prune,runtimes,tensorboard,translation]'
 	touch $@ $(VENV)/.core
 
 setup: $(VENV)/.core ## what running needs, in .venv

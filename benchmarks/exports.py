@@ -32,6 +32,7 @@ SCHEMES = {
     "onnx": ("float16", "int8_dynamic", "int8_static_per_channel"),
     "litert": ("float16", "int8_dynamic", "int8_static_per_channel"),
     "executorch": ("int8_static_per_channel",),
+    "c": ("int8_static_per_channel",),
 }
 """What a format takes beside float32; one that is not named takes nothing more."""
 OWN = ("object", "torch")
@@ -46,6 +47,7 @@ PACKAGES = (
     "ai-edge-litert",
     "ai-edge-quantizer",
     "executorch",
+    "tflite-micro",
 )
 ROWS = 16
 _SHORT = {
@@ -65,7 +67,11 @@ def families() -> list[str]:
 def columns() -> list[tuple[str, str]]:
     """Return each (format, scheme)."""
     kinds = [*SCHEMES, *sorted((k for k in exporters.kinds() if k not in SCHEMES), reverse=True)]
-    return [(kind, scheme) for kind in kinds for scheme in (FLOAT, *SCHEMES.get(kind, ()))]
+    return [
+        (kind, scheme)
+        for kind in kinds
+        for scheme in (() if dict(exporters.items())[kind].integers else (FLOAT,)) + SCHEMES.get(kind, ())
+    ]
 
 
 def short(scheme: str) -> str:

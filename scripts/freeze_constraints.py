@@ -42,7 +42,7 @@ def main() -> None:
     core: dict[str, str] = {}
     closure("potstill", set(), core)
     everything: dict[str, str] = {}
-    closure("potstill", {"dev", "hf", "prune", "runtimes", "tensorboard", "translation"}, everything)
+    closure("potstill", {"dev", "hf", "mcu", "prune", "runtimes", "tensorboard", "translation"}, everything)
     for found in (core, everything):
         found.pop("potstill")
     _write("core.txt", HEAD, core)

@@ -30,6 +30,7 @@ UNSAFE_METHODS = {"save_state", "load_state"}
 PROGRAM_HOMES = {
     "torch.jit.load": "src/potstill/core/runtimes/torchscript.py",
     "torch._inductor.aoti_load_package": "src/potstill/core/runtimes/aoti.py",
+    "ctypes.CDLL": "src/potstill/core/runtimes/c.py",
 }
 """Calls that run a program, and the runtime, served in a child process alone, that may make each."""
 TORCH_LOAD_HOME = "src/potstill/models/tools/import_weights.py"

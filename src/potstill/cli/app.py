@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from potstill.cli._options import FingerprintOption, JsonOption, options
 from potstill.cli.groups import cache_app, devices_app, labels_app
+from potstill.cli.mcu import export_c
 
 
 class _Group(TyperGroup):
@@ -175,6 +176,11 @@ def verify(
             metavar="FILE", help="Take what a bundle's run.py wrote on a device into the run.", show_default=False
         ),
     ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Generated C: run it on this core, or a device with it, emulated.", show_default=False),
+    ] = None,
+    rows: Annotated[int, typer.Option(help="With --device: rows that the core answers.", min=1)] = 20,
     threads: Annotated[int, typer.Option(help="CPU threads of the runtime.", min=1)] = 1,
     scale: Annotated[float, typer.Option(help="A foreign model's pixel range: 1 or 255.")] = 1.0,
     run_program: Annotated[
@@ -182,7 +188,19 @@ def verify(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a model file on a recipe's test samples. Accuracy, latency, memory and size, each measured here."""
+    """Measure a model file on a recipe's test samples. Accuracy, latency, memory and size, each measured here.
+
+    With --device a model.c is built and run on an emulated Cortex-M (cortex-m3, -m4, -m7, -m55, or a device that has one) and compared with
+    TensorFlow Lite Micro code by code; --data is then optional. Exit codes: 3 it does not fit the device, 4 a code differs, 5 a tool is
+    missing, 6 it faults or hangs.
+    """
+    if device is not None:
+        from potstill.cli.mcu import verify_device_file
+
+        verify_device_file(
+            model, device, data, rows=rows, scale=scale, run_program=run_program, as_json=as_json
+        )  # fmt: skip
+        return
     from potstill.cli.bundle import take_result
     from potstill.cli.run import verify_file
 
@@ -280,6 +298,7 @@ def schema() -> None:
     typer.echo(json.dumps(Recipe.model_json_schema(), indent=1))
 
 
+app.command(name="export-c")(export_c)
 app.add_typer(devices_app, name="devices")
 app.add_typer(labels_app, name="labels")
 app.add_typer(cache_app, name="cache")

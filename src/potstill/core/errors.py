@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 class PotstillError(Exception):
     """Base of all errors that are the user's to mend; the CLI prints it without a traceback.
 
-    `exit_code`: 2 bad input, 3 does not fit, 4 a check failed, 5 a tool is missing.
+    `exit_code`: 2 bad input, 3 does not fit, 4 a check failed, 5 a tool is missing, 6 a generated program faulted.
     """
 
     exit_code = 2
@@ -89,6 +89,12 @@ class MissingExtraError(PotstillError, ImportError):
     """An optional package or an external tool is not installed; names the command that installs it."""
 
     exit_code = 5
+
+
+class EmulationError(PotstillError):
+    """A generated program faults, hangs or overruns its stack, here or on an emulated core."""
+
+    exit_code = 6
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from potstill.core.errors import DeviceError
+from potstill.core.flatbuffer import Table, root
 from potstill.devices.graph import Graph, Op, Tensor
 
 _MODEL_CODES, _MODEL_GRAPHS, _MODEL_BUFFERS = 1, 2, 4
@@ -54,49 +55,8 @@ def read_tflite(data: bytes, where: str, dims: dict[str, int]) -> Graph:
         ) from err
 
 
-class _Table:
-    """A table of a FlatBuffer."""
-
-    def __init__(self, data: bytes, at: int) -> None:
-        from flatbuffers.table import Table
-
-        if not 0 < at < len(data):
-            raise IndexError(f"table at {at}")
-        self._table, self._data = Table(data, at), data
-
-    def number(self, field: int, kind: str) -> int:
-        """Return a whole number, 0 where it is not there; `kind` as in struct."""
-        offset = self._table.Offset(4 + 2 * field)
-        return int(struct.unpack_from(f"<{kind}", self._data, self._table.Pos + offset)[0]) if offset else 0
-
-    def numbers(self, field: int) -> list[int]:
-        """Return a list of int32."""
-        start, length = self._list(field)
-        return list(struct.unpack_from(f"<{length}i", self._data, start))
-
-    def tables(self, field: int) -> Iterator[_Table]:
-        """Yield a list of tables."""
-        start, length = self._list(field)
-        for place in range(length):
-            at = start + 4 * place
-            yield _Table(self._data, at + int(struct.unpack_from("<I", self._data, at)[0]))
-
-    def length(self, field: int) -> int:
-        """Return the length of a list, 0 where it is not there."""
-        return self._list(field)[1]
-
-    def _list(self, field: int) -> tuple[int, int]:
-        offset = self._table.Offset(4 + 2 * field)
-        if not offset:
-            return 0, 0
-        start, length = int(self._table.Vector(offset)), int(self._table.VectorLen(offset))
-        if not 0 <= start + length <= len(self._data):
-            raise IndexError(f"list of {length} at {start}")
-        return start, length
-
-
 def _graph(data: bytes, where: str) -> Graph:
-    model = _Table(data, struct.unpack_from("<I", data, 0)[0])
+    model = root(data)
     codes = [max(c.number(_CODE_OLD, "b"), c.number(_CODE_NEW, "i")) for c in model.tables(_MODEL_CODES)]
     held = [b.length(0) > 0 for b in model.tables(_MODEL_BUFFERS)]
     graphs = list(model.tables(_MODEL_GRAPHS))
@@ -114,9 +74,7 @@ def _graph(data: bytes, where: str) -> Graph:
     return Graph(ops, names[0], names[1], sizes, *_weighed(graph, shapes, types, constant, codes))
 
 
-def _ops(
-    graph: _Table, codes: list[int], shapes: list[tuple[int, ...]], constant: set[int], where: str
-) -> Iterator[Op]:
+def _ops(graph: Table, codes: list[int], shapes: list[tuple[int, ...]], constant: set[int], where: str) -> Iterator[Op]:
     for op in graph.tables(_GRAPH_OPS):
         code, reads, gives = codes[op.number(_OP_CODE, "I")], op.numbers(_OP_INPUTS), op.numbers(_OP_OUTPUTS)
         if code in _UNCOUNTED or code == _CUSTOM:
@@ -150,7 +108,7 @@ def _macs(kind: str, reads: list[tuple[int, ...]], made: tuple[int, ...], weight
 
 
 def _weighed(
-    graph: _Table, shapes: list[tuple[int, ...]], types: list[int], constant: set[int], codes: list[int]
+    graph: Table, shapes: list[tuple[int, ...]], types: list[int], constant: set[int], codes: list[int]
 ) -> tuple[int, int, int, str]:
     """Return (params, those of vectors, bytes, dtype) of weights: constants of operators with MACs, and any of two dimensions or more."""
     used: dict[int, None] = {}

@@ -95,15 +95,21 @@ class ExporterSpec(Spec, ABC):
     """Whether its files are programs: one of foreign origin is run only where the user says so."""
     runs_in: ClassVar[tuple[str, ...]] = ()
     """What the names of published runtimes begin with that take its files, in devices/profiles."""
+    integers: ClassVar[bool] = False
+    """Whether it takes students alone that are quantised in int8_static_per_channel or int4_conv."""
     kind: str
     tolerance: float
+
+    def parts(self, path: Path) -> list[Path]:
+        """Return the files that opening an artifact reads, of which any could change what it does."""
+        return [path]
+
+    def check_tools(self) -> None:
+        """Look for the programs that it needs, before anything is trained. Raises MissingExtraError where one is not installed."""
 
     def modules(self) -> Iterator[str]:
         yield from super().modules()
         yield self.runtime
-
-    def check_tools(self) -> None:
-        """Raise MissingExtraError where a program that it runs is not installed: asked before anything is trained."""
 
     @abstractmethod
     def export(

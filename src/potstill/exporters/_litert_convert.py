@@ -25,9 +25,9 @@ class Prepared:
     """Mean and std of each channel, which are left to the host."""
 
 
-def prepared(module: nn.Module, quant: QuantSpec, example_BX: Tensor) -> Prepared:
+def prepared(module: nn.Module, quant: QuantSpec, example_BX: Tensor, *, on_host: bool = True) -> Prepared:
     """Return the model with its last part in few bits. A model of integers throughout reads codes: a normalisation by channel is left to
-    the host then, since codes of pixels cannot be those of normalised ones.
+    the host then, since codes of pixels cannot be those of normalised ones; not `on_host`, it is done in float before the first codes.
 
     Raises:
         ExportError: it is no nn.Sequential of what is done before and the model.
@@ -43,7 +43,7 @@ def prepared(module: nn.Module, quant: QuantSpec, example_BX: Tensor) -> Prepare
     few = make(model, quant, read)
     if quant.scheme == "float16":
         few = contiguous(few)
-    if quant.scheme in STATIC and isinstance(before, Normalise):
+    if on_host and quant.scheme in STATIC and isinstance(before, Normalise):
         numbers = {"mean": before.mean.flatten().tolist(), "std": before.std.flatten().tolist()}
         return Prepared(few.eval(), read[:1], numbers)
     return Prepared(nn.Sequential(before, few).eval(), example_BX[:1])

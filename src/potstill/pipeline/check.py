@@ -176,20 +176,26 @@ def verify_against(
     from potstill.verify.foreign import format_of, verify_alone, verify_model
 
     cache = ArtifactCache(default_root())
-    trusted = trusted or (format_of(model).program and made_here(cache, model))
+    exporter = format_of(model)
+    trusted = trusted or (exporter.program and all(made_here(cache, part) for part in exporter.parts(model)))
     lock = cache.root / "locks" / "measure.lock"
     if recipe is None:
         return verify_alone(model, threads=threads, scale=scale, lock=lock, trusted=trusted)
     graph = build(recipe, cache.digests, cache)
-    node = graph.nodes["prepare"]
-    Executor(graph, cache, RunOptions(cache.root), progress).run(node)
-    prepared = Dataset.open(cache.path(node.key))
     facts = verify_model(
-        model, prepared, recipe.task, threads=threads, scale=scale, lock=lock,
+        model, prepared(recipe, cache, progress), recipe.task, threads=threads, scale=scale, lock=lock,
         trusted=trusted, teacher_NX=teacher_outputs(graph, cache) if recipe.devices else None,
     )  # fmt: skip
     verdicts = file_verdicts(recipe, model, format_of(model), facts)
     return {**facts, "verdicts": verdicts} if verdicts else facts
+
+
+def prepared(recipe: Recipe, cache: ArtifactCache, progress: Progress) -> Dataset:
+    """Return a recipe's data, prepared first if it is not in the cache."""
+    graph = build(recipe, cache.digests, cache)
+    node = graph.nodes["prepare"]
+    Executor(graph, cache, RunOptions(cache.root), progress).run(node)
+    return Dataset.open(cache.path(node.key))
 
 
 def made_here(cache: ArtifactCache, model: Path) -> bool:

@@ -158,7 +158,8 @@ def _publish(
     atomic.write_json(out / "results.json", results)
     names = [*OUTPUTS, *quantised, *(name for e in results["artifacts"] for name in e["files"])]
     for name in set(_state(out).get("files", ())) - set(names):  # a format that the recipe no longer asks for
-        (out / Path(name).name).unlink(missing_ok=True)
+        if (out / name).resolve().is_relative_to(out.resolve()):
+            (out / name).unlink(missing_ok=True)
     atomic.write_json(out / "run.json", {
         "name": graph.recipe.name,
         "keys": {n.name: n.key for n in graph.nodes.values()},

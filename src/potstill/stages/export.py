@@ -51,7 +51,11 @@ class ExportStage(StageSpec):
             artifact = export_model(self.exporter, model.preprocess, model.module, inputs, context.work)
             parity = compare_model(model.preprocess, model.module, artifact, inputs, self.exporter.tolerance)
             write_card(self.exporter, artifact, model, inputs, None, self.task, dataset.classes)
-            return {"format": self.exporter.kind, "file": artifact.path.name, "parity": asdict(parity)}
+            return {
+                "format": self.exporter.kind,
+                "file": artifact.path.relative_to(context.work).as_posix(),
+                "parity": asdict(parity),
+            }
         if model.preprocess.writing is not None:
             raise ExportError(
                 f"export.{self.exporter.kind}: a model that writes is exported in float32; got scheme {spec.scheme!r}. Leave the "
@@ -65,7 +69,7 @@ class ExportStage(StageSpec):
         write_card(self.exporter, artifact, model, inputs, spec, self.task, dataset.classes)
         return {
             "format": self.exporter.kind,
-            "file": artifact.path.name,
+            "file": artifact.path.relative_to(context.work).as_posix(),
             "parity": asdict(found),
             "scheme": spec.scheme,
         }

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from potstill.core.spec import Spec
 from potstill.exporters import AnyExporter
+from potstill.exporters.onnx import OnnxSpec
 from potstill.quant import spec as quant
 from potstill.stages._artifacts import TeacherCall, artifact_of, judged, teacher_call, timed, timed_rows, timed_samples
 from potstill.stages._base import StageContext, StageSpec, registry
@@ -87,8 +88,9 @@ class VerifyStage(StageSpec):
             test = dataset.splits["test"]
             example = model.preprocess.outside_numpy(gather(test, np.arange(2, dtype=np.int64) % len(test))[0])
             folder = folder_for(context.work, "float")
-            before = export_model(self.exporter, model.preprocess, model.module, example, folder)
-            candidates["float"] = timed(model.preprocess, self.exporter.load(before.path, self.verify.threads), samples)
+            beside = OnnxSpec() if self.exporter.integers else self.exporter
+            before = export_model(beside, model.preprocess, model.module, example, folder)
+            candidates["float"] = timed(model.preprocess, beside.load(before.path, self.verify.threads), samples)
             facts["float_bytes"] = before.path.stat().st_size
         if self.verify.teacher_latency:
             teacher = teacher_call(self.teacher, self.exporter, context, dataset, samples, self.verify.threads)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from potstill.core.child import ChildSession
-from potstill.core.errors import ParityError
+from potstill.core.errors import ExportError, ParityError
 from potstill.exporters import ExporterSpec, registry
 from potstill.exporters.parity import compare
 from potstill.testing._claims import Claims, claims_of
@@ -35,6 +35,9 @@ def check_exporter(spec: ExporterSpec) -> None:
     check_spec(spec, registry, "exporter")
     claims = claims_of("exporter", spec)
     claims.that(spec.tolerance > 0, "tolerance must be positive", tolerance=spec.tolerance)
+    if spec.integers:
+        _check_integers(claims, spec)
+        return
     for cls in MODULES:
         torch.manual_seed(0)
         module = cls()
@@ -76,3 +79,41 @@ def _check_module(claims: Claims, spec: ExporterSpec, module: nn.Module, *, repe
             claims.that(
                 again.path.read_bytes() == artifact.path.read_bytes(), "must give the same bytes for the same module"
             )
+
+
+def _check_integers(claims: Claims, spec: ExporterSpec) -> None:
+    """Check a format that takes quantised students alone."""
+    from torch import nn
+
+    from potstill.compress.quant_specs import CalibrationSpec
+    from potstill.compress.quantize import quantise
+    from potstill.exporters.parity import compare_rounded
+    from potstill.testing.modules import shortcut
+
+    module, x = shortcut()
+    made, pixels = quantise(module, x, "int8_static_per_channel", CalibrationSpec()), x.numpy()
+    whole = nn.Sequential(nn.Identity(), made.module)
+    with tempfile.TemporaryDirectory() as folder:
+        out, again, none = (Path(folder) / name for name in ("first", "second", "none"))
+        for each in (out, again, none):
+            each.mkdir()
+        artifact = spec.export(whole, pixels[:4], out, made.spec)
+        claims.that(
+            out in artifact.path.parents and artifact.path.is_file(),
+            "must write into the folder it is given",
+            path=artifact.path,
+        )
+        assert made.spec.output is not None
+        compare_rounded(made.module, made.fake, artifact, pixels, made.spec.values[made.spec.output].scale)
+        found = artifact(pixels[:3])
+        claims.that(found.dtype == np.float32 and found.shape == (3, 10), "must give float32 [B, K]", dtype=found.dtype)
+        second = spec.export(whole, pixels[:4], again, made.spec)
+        for part in spec.parts(artifact.path):
+            same = part.read_bytes() == (second.path.parent / part.name).read_bytes()
+            claims.that(same, "must give the same bytes for the same module", file=part.name)
+        try:
+            spec.export(made.module, pixels[:4], none)
+        except ExportError:
+            claims.that(not any(none.iterdir()), "must leave nothing of what it refuses", found=sorted(none.iterdir()))
+        else:
+            claims.that(False, "must refuse a student in float32")

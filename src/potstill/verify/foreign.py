@@ -58,13 +58,8 @@ def verify_model(
         ShapeError: it takes other pixels or gives another number of classes.
     """
     exporter, session = _loaded(path, threads, trusted)
-    prepare, judged = _preparation(path, session, dataset)
-    factor = _factor(path, session, scale)
+    inputs, judged = inputs_of(path, session, dataset, scale)
     test = dataset.splits["test"]
-
-    def inputs(rows: Any) -> Any:
-        ready = prepare(make_batch(test, rows, 0, (), 0, reveal=True).inputs_BX.numpy())
-        return ready if dataset.kind == "text" else ready * factor
 
     one = inputs(np.zeros(1, dtype=np.int64))
     memory = peak_memory(exporter.runtime, path, one, threads)  # also the first that runs it, in a process of its own
@@ -162,6 +157,23 @@ def _said(session: Any, scale: float) -> str:
         return f"pixels times {scale:g}, nothing else"
     signature = session.signature if isinstance(session, ChildSession) else {}
     return "normalised by the host" if "normalise" in signature else "inside"
+
+
+def inputs_of(path: Path, session: Any, dataset: Dataset, scale: float = 1.0) -> tuple[_Arrays, _Arrays]:
+    """Return (what gives an opened file's inputs of rows of the test split, what brings its outputs to what the task judges).
+
+    Raises:
+        ShapeError: it takes other samples.
+    """
+    prepare, judged = _preparation(path, session, dataset)
+    factor = _factor(path, session, scale)
+    test = dataset.splits["test"]
+
+    def inputs(rows: Any) -> Any:
+        ready = prepare(make_batch(test, rows, 0, (), 0, reveal=True).inputs_BX.numpy())
+        return ready if dataset.kind == "text" else ready * factor
+
+    return inputs, judged
 
 
 def format_of(path: Path) -> ExporterSpec:

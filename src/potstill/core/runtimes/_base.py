@@ -44,6 +44,13 @@ def row_by_row(run: Callable[[NDArray[Any]], NDArray[Any]], inputs_BX: NDArray[A
     return np.concatenate([run(inputs_BX[i : i + 1]) for i in range(len(inputs_BX))])
 
 
+def codes_of(x: NDArray[Any], scale: float, zero: int, dtype: Any) -> NDArray[Any]:
+    """Return the codes of numbers: the nearest, those beyond the type's at its ends."""
+    limits = np.iinfo(dtype)
+    codes: NDArray[Any] = np.clip(np.rint(x / np.float32(scale)) + zero, limits.min, limits.max).astype(dtype)
+    return codes
+
+
 def read_file(path: Path, what: str) -> bytes:
     """Return the bytes of a model file. Raises PotstillError where there is none, or it is empty or too large."""
     try:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from potstill.core.errors import PotstillError
 from potstill.core.extras import require
-from potstill.core.runtimes._base import read_file, row_by_row
+from potstill.core.runtimes._base import codes_of, read_file, row_by_row
 
 MARK = "potstill: "
 """Opens the description of a file that we wrote; a second line, JSON, has mean and std of what the host is to normalise by."""
@@ -79,7 +79,7 @@ class LiteRTSession:
             row_1X = (row_1X - mean) / std
         if self._codes is not None:
             scale, zero = self._codes
-            row_1X = _codes(row_1X, scale, zero, self._input["dtype"])
+            row_1X = codes_of(row_1X, scale, zero, self._input["dtype"])
         self._model.set_tensor(self._input["index"], row_1X)
         self._model.invoke()
         out: NDArray[Any] = self._model.get_tensor(self._output["index"])
@@ -87,12 +87,6 @@ class LiteRTSession:
         if np.issubdtype(out.dtype, np.integer) and scale > 0:
             return (out.astype(np.float32) - np.float32(zero)) * np.float32(scale)
         return out.astype(np.float32)
-
-
-def _codes(x: NDArray[Any], scale: float, zero: int, dtype: Any) -> NDArray[Any]:
-    limits = np.iinfo(dtype)
-    codes: NDArray[Any] = np.clip(np.rint(x / np.float32(scale)) + zero, limits.min, limits.max).astype(dtype)
-    return codes
 
 
 def _told(end: dict[str, Any]) -> dict[str, Any] | None:

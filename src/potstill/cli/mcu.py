@@ -1,0 +1,55 @@
+"""`export-c`, and `verify` on a microcontroller's core."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from potstill.core.errors import PotstillError
+
+
+def export_c(
+    model: Annotated[Path, typer.Argument(help="A .tflite file that computes in int8.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to write; new, empty or of an earlier export.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Write the report as JSON.")] = False,
+) -> None:
+    """Write an int8 .tflite file as plain C for microcontrollers. With a static memory plan, golden vectors and a Makefile; what is not supported is refused whole."""
+    from potstill.core.units import human_bytes, human_count
+    from potstill.mcu.export import generate, write_folder
+
+    try:
+        data = model.read_bytes()
+    except OSError as err:
+        raise PotstillError(f"{model}: must be a .tflite file that can be read; got {err.strerror}.") from err
+    made = generate(data, model.name)
+    path = write_folder(made, out)
+    if as_json:
+        print(json.dumps(made.report))
+        return
+    report = made.report
+    print(f"{path}: {len(report['operators'])} operators, {human_count(report['macs'])} MACs, arena {human_bytes(report['arena_bytes'])} "
+          f"(no plan needs fewer than {human_bytes(report['arena_bound_bytes'])})")  # fmt: skip
+    modelled = report["instructions_m4"]["value"]
+    if modelled is not None:
+        print(f"Modelled: {human_count(modelled)} instructions on a Cortex-M4")
+    print(f"Check it here: make -C {out} check\nOn an emulated core: potstill verify {path} --device cortex-m4")
+
+
+def verify_device_file(
+    model: Path, device: str, recipe_path: Path | None, *, rows: int, scale: float, run_program: bool, as_json: bool
+) -> None:
+    """Verify generated C on an emulated core and print what it gives and takes."""
+    from potstill.cli.show import print_facts
+    from potstill.core.progress import Progress
+    from potstill.pipeline.on_core import verify_device
+    from potstill.recipe.load import load
+
+    recipe = None if recipe_path is None else load(recipe_path)
+    facts = verify_device(model, device, recipe, rows=rows, scale=scale, progress=Progress("auto"), trusted=run_program)
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        print_facts(facts)

@@ -1,0 +1,77 @@
+"""Generated C on this machine: a folder's model.c, built with its compiler as a library. It is a program: only a child process opens one (see
+`core.child`). Shapes: B rows, X the shape of one input, Y of one output."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.core.errors import PotstillError
+from potstill.core.generated import FLAGS, compiler, report_of
+from potstill.core.runtimes._base import codes_of, row_by_row
+
+
+def warm() -> None:
+    """Load the runtime, so that what a model adds to it can be measured: there is none."""
+
+
+def opened(path: Path, threads: int = 1) -> CSession:
+    """Return a generated model as what it is; raises as `CSession`. There is one thread."""
+    return CSession(path)
+
+
+class CSession:
+    """A model with one input and one output, run row by row; codes are made of numbers and made numbers again here.
+
+    Args:
+        path: of its model.c; what it needs lies beside it.
+
+    Raises:
+        PotstillError: no generated folder, or it does not compile.
+        MissingExtraError: there is no compiler.
+    """
+
+    def __init__(self, path: Path) -> None:
+        report = report_of(path.parent)
+        if len(report["inputs"]) != 1 or len(report["outputs"]) != 1:
+            raise PotstillError(
+                f"{path}: must have one input and one output; got {len(report['inputs'])} and {len(report['outputs'])}."
+            )
+        (self._input,), (self._output,) = report["inputs"], report["outputs"]
+        with tempfile.TemporaryDirectory() as folder:
+            library = Path(folder) / "model.so"
+            sources = [str(path.parent / name) for name in report["sources"]]
+            done = subprocess.run([compiler(), *FLAGS, "-shared", "-fPIC", f"-I{path.parent}", *sources, "-lm", "-o", str(library)],
+                                  capture_output=True, check=False)  # fmt: skip
+            if done.returncode:
+                raise PotstillError(f"{path}: must compile; got {done.stderr.decode(errors='replace')[:300]}")
+            self._model = ctypes.CDLL(str(library))
+        self._model.model_input.restype = self._model.model_output.restype = ctypes.c_void_p
+        self.input_dtype: Any = np.float32
+        self.input_shape = tuple(self._input["shape"])
+        self.metadata: dict[str, str] = {"potstill": report["samples"]} if report.get("samples") else {}
+        self.signature: dict[str, Any] = {}
+
+    def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
+        """Return [B, *Y] float32."""
+        return row_by_row(self._run, inputs_BX)
+
+    def _run(self, row_1X: NDArray[Any]) -> NDArray[Any]:
+        if row_1X.shape[1:] != self.input_shape[1:]:
+            raise PotstillError(f"input must be {list(self.input_shape[1:])} a row; got {list(row_1X.shape[1:])}")
+        scale = self._input["scale"]
+        given = row_1X if scale is None else codes_of(row_1X, scale, self._input["zero_point"], np.dtype("int8"))
+        raw = np.ascontiguousarray(given, self._input["dtype"]).tobytes()
+        ctypes.memmove(self._model.model_input(0), raw, len(raw))
+        self._model.model_invoke()
+        found = ctypes.string_at(self._model.model_output(0), self._output["bytes"])
+        out = np.frombuffer(found, self._output["dtype"]).reshape(self._output["shape"]).astype(np.float32)
+        if self._output["scale"] is not None:
+            out = (out - np.float32(self._output["zero_point"])) * np.float32(self._output["scale"])
+        return out

@@ -1,0 +1,81 @@
+"""Plain C for microcontrollers, one row at a time. Shapes: B rows, X the shape of one input, Y of one output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from numpy.typing import NDArray
+from pydantic import Field
+
+from potstill.core.errors import ExportError
+from potstill.core.extras import require
+from potstill.core.generated import compiler
+from potstill.core.runtimes._base import SAMPLES
+from potstill.exporters._base import Artifact, ExporterSpec, registry
+from potstill.exporters._told import culprit, quiet
+from potstill.quant.spec import STATIC
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from potstill.quant.spec import QuantSpec
+
+FOLDER = "c"
+_GOLDEN = 4
+
+
+@registry.register
+class CSpec(ExporterSpec):
+    """C99 without a heap or an interpreter, in a folder of its own: the model of integers with its weights, a static plan of its memory,
+    the kernels it uses, golden vectors that check it, start-up code for a Cortex-M. It gives TensorFlow Lite Micro's codes to the last
+    one. Takes a student quantised in int8_static_per_channel."""
+
+    suffix: ClassVar[str] = ".c"
+    runtime: ClassVar[str] = "potstill.core.runtimes.c"
+    packages: ClassVar[tuple[str, ...]] = ("litert_torch", "ai_edge_litert", "tflite_micro")
+    program: ClassVar[bool] = True
+    integers: ClassVar[bool] = True
+    kind: Literal["c"] = "c"
+    tolerance: float = Field(default=1.0, gt=0)
+    """Largest difference of a code from the model that rounds in float32, in codes, of 99 % of them."""
+
+    def modules(self) -> Iterator[str]:
+        yield from super().modules()
+        yield "potstill.mcu.export"
+
+    def check_tools(self) -> None:
+        compiler()
+
+    def parts(self, path: Path) -> list[Path]:
+        return sorted(p for p in path.parent.iterdir() if p.is_file())
+
+    def export(
+        self, module: nn.Module, example_BX: NDArray[Any], out: Path, quant: QuantSpec | None = None
+    ) -> Artifact:
+        require("litert_torch", "runtimes", "export.c")
+        import torch
+
+        from potstill.exporters import _litert_convert as litert
+        from potstill.mcu.export import generate, write_files
+        from potstill.mcu.rows import as_inputs
+
+        if quant is None or quant.scheme not in STATIC:
+            got = "float32" if quant is None else f"scheme {quant.scheme!r}"
+            raise ExportError(
+                f"export.c: the model must be in integers throughout; got {got}. Add a step: kind: quantize, scheme: int8_static_per_channel"
+            )
+        self.check_tools()
+        example = torch.from_numpy(example_BX[:2].copy())
+        try:
+            with quiet():
+                ready = litert.prepared(module, quant, example, on_host=False)
+                data = litert.converted(ready.module, ready.example_1X, quant)
+        except ExportError:
+            raise
+        except Exception as err:
+            raise ExportError(f"export.c: the model must be expressible at batch 1; got {culprit(err, module)}. Replace it in the model's forward, or "
+                              "use kind: onnx.") from err  # fmt: skip
+        made = generate(data, "student.tflite", lambda model: as_inputs(model, example_BX[:_GOLDEN]), SAMPLES)
+        return self.load(write_files(made, out / FOLDER))

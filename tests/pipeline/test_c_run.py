@@ -1,0 +1,65 @@
+"""A whole run whose student ends as C: written, compared, measured here by its arithmetic, and verified on an emulated core."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tiny_recipe import changed
+
+INTEGERS = {"kind": "quantize", "scheme": "int8_static_per_channel"}
+EDITS = (
+    ("export", [{"kind": "c"}]), ("data.limit", 200), ("teacher.training.epochs", 6), ("steps.0.training.epochs", 2),
+    ("controls", []), ("labels.views", 1), ("augment", []),
+)  # fmt: skip
+
+
+def written(folder: Path, *steps: dict[str, Any]) -> Path:
+    recipe = changed(*EDITS)
+    recipe["steps"] += steps
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    return path
+
+
+def test_a_student_in_float_is_refused_before_anything_is_done(tmp_path: Path, cache: Path, cli: Any) -> None:
+    done = cli("plan", written(tmp_path), check=2)
+    assert "export[0]: must have a student in integers before it; got kind='c'" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_student_ends_on_an_emulated_core(
+    tmp_path: Path, cache: Path, cli: Any, require_tool: Callable[..., str]
+) -> None:
+    for tool in ("gcc", "arm-none-eabi-gcc", "qemu-system-arm"):
+        require_tool(tool)
+    recipe = written(tmp_path, INTEGERS)
+    cli("run", recipe, "--out", "run", "--threads", "1")
+    run = tmp_path / "run"
+    (found,) = json.loads((run / "results.json").read_text())["artifacts"]
+    assert found["format"] == "c" and found["file"] == "c/model.c" and found["parity"]["codes_max"] <= 2
+    assert found["quantised"]["float_bytes"] > 0 and found["peak_memory_bytes"]["source"] == "measured"
+    assert {p.name for p in (run / "c").iterdir()} >= {
+        "model.c",
+        "model.h",
+        "Makefile",
+        "link.ld",
+        "golden.c",
+        "model.tflite",
+    }
+    said = json.loads(
+        cli("verify", run / "c" / "model.c", "--data", recipe, "--device", "stm32l4r5", "--rows", "5", "--json").stdout
+    )
+    assert said["codes"] == {"equal": True, "rows_here": 256, "rows_emulated": 5, "rows_are": "of the test split"}
+    assert said["host"]["accuracy"]["value"] == found["accuracy"]["value"]
+    assert said["latency_ms"]["source"] == "modelled" and said["instructions"]["source"] == "emulated"
+    (run / "c" / "ps_math.h").write_text((run / "c" / "ps_math.h").read_text() + "\n")
+    done = cli("verify", run / "c", "--device", "cortex-m4", check=2)
+    assert "ps_math.h is not what this version of potstill makes" in done.stderr and "--run-program" in done.stderr
+    assert (
+        "no run on this machine made this one" in cli("verify", run / "c" / "model.c", "--data", recipe, check=2).stderr
+    )
