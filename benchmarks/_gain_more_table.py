@@ -50,8 +50,9 @@ _LIMITS = """\
 Limits: one size of student, one rate and three seeds a task; the rules of auto were written from pictures before any of
 these trainings, and nothing was changed after them. The validation rows of clinc150 are the data's own 3,000, with labels,
 where the student may use ten an intent: auto's races and choices have more to go by there than a user with so few labels would
-have. The other arms do not read them. Of speakers one is watched, of people two, of patients two: auto's last choice takes
-their rows for independent ones, which they are not."""
+have. The other arms do not read them. Of speakers one is watched, of people two, of patients two: auto's last choice counts these, which
+say next to nothing, so that where it matters it is little better than a guess. All lines of these cells are of one machine: the weights
+of one seed are the same on like machines only, and a pair of lines from two machines is no pair."""
 
 
 def _intro(entries: list[dict[str, Any]], trainings: list[dict[str, Any]], teachers: list[dict[str, Any]]) -> str:
