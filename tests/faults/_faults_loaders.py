@@ -305,10 +305,10 @@ def _profile(folder: Path) -> None:
 def _load_profile(path: Path) -> object:
     from potstill.devices.catalogue import profile_of
     from potstill.devices.cost import Cost
-    from potstill.devices.judge import Budget, judge_all
+    from potstill.devices.judge import Budget, Question, judge_all
 
     cost = Cost("m", "float32", {"conv": 10**8}, 20, 10**6, 10**5, 100, 4 * 10**5, 10**5)
-    return [j.as_dict() for j in judge_all(cost, profile_of(str(path)), Budget(latency_ms=10.0))]
+    return [j.as_dict() for j in judge_all(cost, Question(profile_of(str(path)), Budget(latency_ms=10.0)))]
 
 
 def odd_yaml(draw: random.Random, path: Path) -> None:

@@ -114,7 +114,16 @@ def test_there_and_back(cli: Any, write: Any, tmp_path: Path, cache: Path) -> No
     said = cli("bundle", run, "--rows", "30", "--out", "there").stdout
     assert "there: onnx, 30 rows" in said
     files = {p.name for p in (tmp_path / "there").iterdir()}
-    assert files == {"student.onnx", "inputs.bin", "expected.bin", "labels.bin", "manifest.json", "run.py", "README.md"}
+    assert files == {
+        "student.onnx",
+        "student.onnx.json",
+        "inputs.bin",
+        "expected.bin",
+        "labels.bin",
+        "manifest.json",
+        "run.py",
+        "README.md",
+    }
     found = run_there(tmp_path / "there", tmp_path / "result.json")
     for number, (change, kind, words) in enumerate(REFUSED):
         file = tmp_path / f"refused-{number}.json"

@@ -68,7 +68,7 @@ def test_cifar10_efficientnet_in_little(cli: Cli, cache: Path, shared_data: Path
         pq.write_table(some_rows(three, num), tmp_path / f"{split}.parquet")
         recipe["data"]["train" if split == "train" else "test_file"] = f"{split}.parquet"
     recipe["teacher"]["model"]["input"]["size"] = 32
-    recipe["teacher"]["training"] |= {"epochs": 4, "batch_size": 16, "learning_rate": 0.001, "evaluate_every": 4}
+    recipe["teacher"]["training"] |= {"epochs": 8, "batch_size": 16, "learning_rate": 0.001, "evaluate_every": 4}
     recipe["labels"]["views"] = 1
     recipe["student"] |= {"width": 8, "depth": 2}
     recipe["steps"][0]["training"] |= {"epochs": 2, "batch_size": 32, "evaluate_every": 2}
