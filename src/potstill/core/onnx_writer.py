@@ -60,6 +60,7 @@ class OnnxWriter:
     def __init__(self, reader: OnnxGraph, threads: int = 1) -> None:
         self.path = reader.path
         self.metadata = reader.metadata
+        self.signature: dict[str, Any] = {}
         self.writing, step = _card(self.path, reader.metadata[CARD])
         self.files = [self.path] if step is None else [self.path, step]
         self.input_shape: tuple[int | None, ...] = (None, 2, self.writing.length)
