@@ -125,7 +125,7 @@ def _of_accuracy(found: Judgement) -> list[str]:
     if line is None or line.verdict in ("fits", None) or line.word != "measured":
         return []
     if line.verdict == "unknown":
-        return ["drop from the teacher: more test rows would narrow the interval"]
+        return ["drop from the teacher: more test rows, or groups of them, would narrow the interval"]
     return ["drop from the teacher: a larger student or a longer training; no device mends it"]
 
 
