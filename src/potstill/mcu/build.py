@@ -107,6 +107,7 @@ def build_host(folder: Path, out: Path, *, sanitize: bool) -> Path:
         ExportError: it does not compile.
         MissingExtraError: there is no compiler.
     """
+    folder = folder.resolve()  # the compiler is started in it
     extra = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"] if sanitize else []
     made = [str(folder / s) for s in (*report_of(folder)["sources"], "host.c")]
     _compiled([compiler(), *FLAGS, *extra, f"-I{folder}", *made, "-lm", "-o", str(out)], folder)
@@ -149,7 +150,7 @@ def build_core(
         ExportError: it does not compile.
         MissingExtraError: there is no compiler for the core.
     """
-    cc = tool("arm-none-eabi-gcc")
+    folder, cc = folder.resolve(), tool("arm-none-eabi-gcc")  # the compiler is started in it
     flags = [
         *core.flags,
         "-mthumb",

@@ -185,8 +185,11 @@ def test_devices_stand_for_their_cores() -> None:
         target_of("cortex-m44")
 
 
-def test_verify_on_a_device_says_what_was_emulated_and_what_modelled(folder: Path) -> None:
-    done = CliRunner().invoke(app, ["verify", str(folder), "--device", "stm32l4r5", "--rows", "3", "--json"])
+def test_verify_on_a_device_says_what_was_emulated_and_what_modelled(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)  # a relative path, as people give it
+    done = CliRunner().invoke(app, ["verify", folder.name, "--device", "stm32l4r5", "--rows", "3", "--json"])
     assert done.exit_code == 0, done.output
     facts = json.loads(done.stdout)
     assert facts["codes"] == {"equal": True, "rows_here": 6, "rows_emulated": 3, "rows_are": "made up"}
