@@ -70,15 +70,20 @@ def student(kind: str) -> bytes:
         return (Path(folder) / "student.tflite").read_bytes()
 
 
+def built(made: Any, rows: Any, folder: Path) -> tuple[Any, Any]:
+    """Return (what a model gives here under sanitizers, its image for the core)."""
+    write_files(made, folder / "c")
+    here = run_host(build_host(folder / "c", folder / "host", sanitize=True), made.report, rows)
+    size = {"flash_bytes": M4.flash_bytes, "ram_bytes": M4.ram_bytes}
+    return here, build_core(folder / "c", M4, folder / "m4.elf", **size)
+
+
 def measured(name: str, data: bytes) -> dict[str, Any]:
     made = generate(data, f"{name}.tflite")
     rows = made_up(made.model, HOST_ROWS, 1)
     wanted = answers(data, made, rows)
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "c"
-        write_files(made, out)
-        here = run_host(build_host(out, Path(folder) / "host", sanitize=True), made.report, rows)
-        image = build_core(out, M4, Path(folder) / "m4.elf", flash_bytes=M4.flash_bytes, ram_bytes=M4.ram_bytes)
+        here, image = built(made, rows, Path(folder))
         first, again = (emulate(image.path, M4, made.report, rows[:CORE_ROWS]) for _ in range(2))
     guess = modelled(made.program)
     return {
@@ -99,10 +104,7 @@ def fuzzed(kind: str, num: int) -> dict[str, Any]:
     rows = made_up(model, 8, 3)
     wanted = answers(data, made, rows)
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "c"
-        write_files(made, out)
-        here = run_host(build_host(out, Path(folder) / "host", sanitize=True), made.report, rows)
-        image = build_core(out, M4, Path(folder) / "m4.elf", flash_bytes=M4.flash_bytes, ram_bytes=M4.ram_bytes)
+        here, image = built(made, rows, Path(folder))
         there = emulate(image.path, M4, made.report, rows).outputs
     return {
         "kind": kind,

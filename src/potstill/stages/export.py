@@ -50,26 +50,21 @@ class ExportStage(StageSpec):
         if spec is None:
             artifact = export_model(self.exporter, model.preprocess, model.module, inputs, context.work)
             parity = compare_model(model.preprocess, model.module, artifact, inputs, self.exporter.tolerance)
-            write_card(self.exporter, artifact, model, inputs, None, self.task, dataset.classes)
-            return {
-                "format": self.exporter.kind,
-                "file": artifact.path.relative_to(context.work).as_posix(),
-                "parity": asdict(parity),
-            }
-        if model.preprocess.writing is not None:
+        elif model.preprocess.writing is not None:
             raise ExportError(
                 f"export.{self.exporter.kind}: a model that writes is exported in float32; got scheme {spec.scheme!r}. Leave the "
                 "quantize step out."
             )
-        module = nn.Sequential(model.preprocess.inside, model.module).eval()
-        artifact = self.exporter.export(module, inputs[:4], context.work, spec)
-        rounding = nn.Sequential(model.preprocess.inside, answering(context.inputs["student"])[0].module).eval()
-        step = None if spec.output is None else spec.values[spec.output].scale
-        found = compare_rounded(module, rounding, artifact, inputs, step)
+        else:
+            module = nn.Sequential(model.preprocess.inside, model.module).eval()
+            artifact = self.exporter.export(module, inputs[:4], context.work, spec)
+            rounding = nn.Sequential(model.preprocess.inside, answering(context.inputs["student"])[0].module).eval()
+            step = None if spec.output is None else spec.values[spec.output].scale
+            parity = compare_rounded(module, rounding, artifact, inputs, step)
         write_card(self.exporter, artifact, model, inputs, spec, self.task, dataset.classes)
         return {
             "format": self.exporter.kind,
             "file": artifact.path.relative_to(context.work).as_posix(),
-            "parity": asdict(found),
-            "scheme": spec.scheme,
+            "parity": asdict(parity),
+            **({} if spec is None else {"scheme": spec.scheme}),
         }

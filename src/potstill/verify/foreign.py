@@ -112,7 +112,7 @@ def verify_alone(path: Path, *, threads: int, scale: float, lock: Path, trusted:
     outputs = session(one)
     if not np.isfinite(outputs).all():
         raise PotstillError(f"{path}: must give finite numbers; got NaN or Inf of numbers in [0, {scale:g}).")
-    signature = session.signature if isinstance(session, ChildSession) else {}
+    signature = session.signature
     latency = interleaved({"model": calling(session, one)}, blocks=30, lock=lock)["model"]
     return {
         "model": str(path),
@@ -144,9 +144,7 @@ def _loaded(path: Path, threads: int, trusted: bool) -> tuple[ExporterSpec, Any]
             f"{path}: a {exporter.suffix} file is a program, and no run on this machine made this one: running it runs whatever is in "
             "it. If you trust whoever gave it to you: potstill verify --run-program"
         )
-    if (
-        path.suffix == ".onnx"
-    ):  # the one runtime that is run in this process: what crashes it shall have crashed a child before
+    if path.suffix == ".onnx":  # runs in this process: what crashes it shall have crashed a child before
         ChildSession(exporter.runtime, path, threads).close()
     return exporter, exporter.load(path, threads)
 
@@ -155,8 +153,7 @@ def _said(session: Any, scale: float) -> str:
     """Return where preprocessing is done."""
     if "potstill" not in session.metadata:
         return f"pixels times {scale:g}, nothing else"
-    signature = session.signature if isinstance(session, ChildSession) else {}
-    return "normalised by the host" if "normalise" in signature else "inside"
+    return "normalised by the host" if "normalise" in session.signature else "inside"
 
 
 def inputs_of(path: Path, session: Any, dataset: Dataset, scale: float = 1.0) -> tuple[_Arrays, _Arrays]:
