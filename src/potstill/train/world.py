@@ -5,6 +5,7 @@ Plain torch.distributed: gradients are summed in one flat buffer, so the sum's o
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable
 from datetime import timedelta
@@ -29,6 +30,8 @@ class World:
         self.device = torch.device(device)
         if self.size > 1 and not dist.is_initialized():
             dist.init_process_group("gloo", timeout=_TIMEOUT)
+            # Else a thread of gloo's may still run when the process ends, which aborts.
+            atexit.register(dist.destroy_process_group)
 
     def seed(self, value: int) -> None:
         """Seed the generator that dropout draws from. (`torch.manual_seed` also formats a stack trace for a CUDA that is
