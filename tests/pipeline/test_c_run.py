@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from tiny_recipe import changed
@@ -63,3 +64,41 @@ def test_a_student_ends_on_an_emulated_core(
     assert (
         "no run on this machine made this one" in cli("verify", run / "c" / "model.c", "--data", recipe, check=2).stderr
     )
+
+
+@pytest.mark.slow
+def test_a_spectrogram_is_left_to_the_host(tmp_path: Path, require_tool: Callable[..., str]) -> None:
+    import torch
+    from torch import nn
+
+    from potstill.compress.quant_specs import CalibrationSpec
+    from potstill.compress.quantize import quantise
+    from potstill.core.mel import MelSpectrum
+    from potstill.exporters.c import CSpec
+    from potstill.exporters.parity import compare_rounded
+    from potstill.models import registry
+    from potstill.models._io import ModelIO
+    from potstill.models.inputs.sound import LogMel
+
+    for tool in ("gcc", "arm-none-eabi-gcc", "qemu-system-arm"):
+        require_tool(tool)
+    from potstill.verify.emulated import target_of, verify_on_core
+
+    spectrum = MelSpectrum(8000, 256, 128, 16, 50.0, 4000.0, 50.0)
+    front = LogMel(spectrum)
+    rng = np.random.default_rng(0)
+    sounds = rng.normal(0, 0.1, (24, 2176)).astype(np.float32) * np.geomspace(1, 0.01, 2176, dtype=np.float32)
+    torch.manual_seed(0)
+    model = registry["ds-cnn"](width=8, depth=2).build(ModelIO(outputs=(3,), shape=(1, 16, 16))).eval()
+    with torch.no_grad():
+        made = quantise(model, front(torch.from_numpy(sounds)), "int8_static_per_channel", CalibrationSpec())
+    artifact = CSpec().export(nn.Sequential(front, made.module), sounds, tmp_path, made.spec)
+    report = json.loads((tmp_path / "c" / "report.json").read_text())
+    assert report["host"] == {"do": "log-mel", "takes": [2176], **spectrum.as_dict()}
+    assert report["inputs"][0]["shape"] == [1, 1, 16, 16] and report["inputs"][0]["dtype"] == "int8"
+    step = made.spec.values[made.spec.output].scale
+    rounding = nn.Sequential(front, made.fake).eval()
+    found = compare_rounded(nn.Sequential(front, made.module), rounding, artifact, sounds, step, 2.0)
+    assert found.codes_max is not None and found.codes_max <= 2
+    said = verify_on_core(tmp_path / "c", target_of("cortex-m4"), sounds, 2)
+    assert said["codes"] == {"equal": True, "rows_here": 24, "rows_emulated": 2, "rows_are": "of the test split"}

@@ -6,8 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from potstill.core import atomic
 from potstill.core.errors import MissingExtraError, PotstillError
+from potstill.core.mel import MelSpectrum
 
 REPORT = "report.json"
 """What the folder says of its model."""
@@ -38,3 +42,20 @@ def report_of(folder: Path) -> dict[str, Any]:
             f"{folder}: must be a folder of generated C; got {err}. Write it again: potstill export-c"
         ) from err
     return report
+
+
+def by_host(report: dict[str, Any], samples_BX: NDArray[Any]) -> NDArray[Any]:
+    """Return samples as the model reads them: log-mel spectrograms [B, 1, F, M] of sounds [B, T] where a folder's report says that the host
+    makes them, else as they are.
+
+    Raises:
+        PotstillError: the report's numbers make no spectrogram of them.
+    """
+    host = report.get("host")
+    if host is None:
+        return samples_BX
+    try:
+        numbers = {k: v for k, v in host.items() if k not in ("do", "takes")}
+        return MelSpectrum(**numbers)(samples_BX.astype(np.float32))
+    except (TypeError, ValueError, AttributeError, ArithmeticError, IndexError) as err:
+        raise PotstillError(f"{REPORT}: host must have the numbers of a spectrogram; got {host} ({err}). Write it again: potstill run") from err  # fmt: skip

@@ -21,13 +21,20 @@ class Prepared:
     module: nn.Module
     example_1X: Tensor
     """What it takes."""
-    normalise: dict[str, list[float]] | None = None
-    """Mean and std of each channel, which are left to the host."""
+    host: dict[str, Any] | None = None
+    """What is left to the host: mean and std of each channel, or the numbers of a log-mel spectrogram."""
 
 
-def prepared(module: nn.Module, quant: QuantSpec, example_BX: Tensor, *, on_host: bool = True) -> Prepared:
-    """Return the model with its last part in few bits. A model of integers throughout reads codes: a normalisation by channel is left to
-    the host then, since codes of pixels cannot be those of normalised ones; not `on_host`, it is done in float before the first codes.
+def prepared(module: nn.Module, quant: QuantSpec, example_BX: Tensor, *, leaves: str = "normalise") -> Prepared:
+    """Return the model with its last part in few bits. What is done before is done in float before the first codes, but for what is left to
+    the host: a model of integers throughout then reads codes of what the host made.
+
+    Args:
+        module: nn.Sequential of what is done before and the model.
+        quant: its numbers.
+        example_BX: what it takes.
+        leaves: what a model of integers leaves to the host: `normalise`, since codes of pixels cannot be those of normalised ones, or
+            `log-mel`, where there is no float to make a spectrogram in.
 
     Raises:
         ExportError: it is no nn.Sequential of what is done before and the model.
@@ -35,6 +42,7 @@ def prepared(module: nn.Module, quant: QuantSpec, example_BX: Tensor, *, on_host
     from torch import nn
 
     from potstill.models.inputs.preprocess import Normalise
+    from potstill.models.inputs.sound import LogMel
     from potstill.quant.decomposed import decomposed
     from potstill.quant.real import faked
 
@@ -43,9 +51,13 @@ def prepared(module: nn.Module, quant: QuantSpec, example_BX: Tensor, *, on_host
     few = make(model, quant, read)
     if quant.scheme == "float16":
         few = contiguous(few)
-    if on_host and quant.scheme in STATIC and isinstance(before, Normalise):
-        numbers = {"mean": before.mean.flatten().tolist(), "std": before.std.flatten().tolist()}
-        return Prepared(few.eval(), read[:1], numbers)
+    if quant.scheme in STATIC:
+        if leaves == "normalise" and isinstance(before, Normalise):
+            numbers = {"mean": before.mean.flatten().tolist(), "std": before.std.flatten().tolist()}
+            return Prepared(few.eval(), read[:1], {"do": leaves, **numbers})
+        if leaves == "log-mel" and isinstance(before, LogMel):
+            host = {"do": leaves, "takes": list(example_BX.shape[1:]), **before.spectrum.as_dict()}
+            return Prepared(few.eval(), read[:1], host)
     return Prepared(nn.Sequential(before, few).eval(), example_BX[:1])
 
 

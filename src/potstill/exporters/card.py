@@ -56,7 +56,7 @@ def write_card(
     """
     signature: dict[str, Any] = artifact.signature if isinstance(artifact, ChildSession) else {}
     outside, inside = model.spec.input.told(model.data_io)
-    if "normalise" in signature:
+    if "host" in signature:
         outside, inside = outside + inside, []
     floats = {"dtype": "float32", "scale": None, "zero_point": None}
     step = None if quant is None or quant.output is None else quant.values[quant.output].scale
@@ -64,7 +64,8 @@ def write_card(
         path.name: {"sha256": digest_file(path), "bytes": path.stat().st_size}
         for path in sorted(artifact.path.parent.iterdir()) if path.is_file() and not atomic.is_partial(path)
     }  # fmt: skip
-    taken = {**floats, "dtype": inputs_BX.dtype.name, **signature.get("inputs", {})}
+    shape = [None, *inputs_BX.shape[1:]]
+    taken = {**floats, "dtype": inputs_BX.dtype.name, "shape": shape, **signature.get("inputs", {})}
     given = {**floats, **signature.get("outputs", {})}
     writes = model.preprocess.writing is not None
     card = {
@@ -80,7 +81,7 @@ def write_card(
             "rate_hz": model.data_io.rate_hz,
         },
         "outside": outside,
-        "inputs": {**taken, "shape": [None, *inputs_BX.shape[1:]]},
+        "inputs": taken,
         "inside": inside,
         "outputs": {
             **({**given, "dtype": "int64"} if writes else given), "gives": "tokens" if writes else model.spec.gives[0],

@@ -64,11 +64,11 @@ class LiteRTSpec(ExporterSpec):
                 f"export.litert: the model must be expressible in LiteRT at batch 1; got {culprit(err, module)}. "
                 "Replace it in the model's forward, or use kind: onnx."
             ) from err
-        atomic.write_bytes(out / "student.tflite", _described(data, ready.normalise))
+        atomic.write_bytes(out / "student.tflite", _described(data, ready.host))
         return self.load(out / "student.tflite")
 
 
-def _described(data: bytes, normalise: dict[str, list[float]] | None) -> bytes:
+def _described(data: bytes, host: dict[str, Any] | None) -> bytes:
     """Return the file with what it is in its description, and what is left to the host."""
     import flatbuffers
 
@@ -80,7 +80,8 @@ def _described(data: bytes, normalise: dict[str, list[float]] | None) -> bytes:
         if buffer.offset > 1:
             buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)
             buffer.offset = buffer.size = 0
-    model.description = MARK + (SAMPLES if normalise is None else f"{NORMALISED}\n{json.dumps(normalise)}")
+    numbers = "" if host is None else json.dumps({name: host[name] for name in ("mean", "std")})
+    model.description = MARK + (f"{NORMALISED}\n{numbers}" if numbers else SAMPLES)
     builder = flatbuffers.Builder(len(data))
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())

@@ -52,7 +52,13 @@ class Generated:
     report: dict[str, Any]
 
 
-def generate(data: bytes, name: str, golden: Callable[[Model], Rows] | None = None, samples: str = "") -> Generated:
+def generate(
+    data: bytes,
+    name: str,
+    golden: Callable[[Model], Rows] | None = None,
+    samples: str = "",
+    host: dict[str, Any] | None = None,
+) -> Generated:
     """Return a model as C; the same bytes give the same files.
 
     Args:
@@ -60,6 +66,7 @@ def generate(data: bytes, name: str, golden: Callable[[Model], Rows] | None = No
         name: of the file, for errors and comments.
         golden: gives rows for which the folder checks itself, one array per input in its own type; None makes some up.
         samples: what the inputs are, where it is known.
+        host: what is done to a sample before it is the input, for the report.
 
     Raises:
         ExportError: an operator, a type or a shape has no kernel, or TensorFlow Lite Micro does not run it.
@@ -72,7 +79,7 @@ def generate(data: bytes, name: str, golden: Callable[[Model], Rows] | None = No
     oracle = Oracle(data, model)
     answers = oracle(rows)
     oracle.close()
-    report = {**_report(data, model, program, plan), "samples": samples}
+    report = {**_report(data, model, program, plan), "samples": samples, "host": host}
     files = {
         MODEL: emit.body(program, plan).encode(),
         "model.h": emit.header(program, plan).encode(),

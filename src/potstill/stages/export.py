@@ -36,7 +36,7 @@ class ExportStage(StageSpec):
 
         from potstill.data.dataset import Dataset
         from potstill.exporters.model import compare_model, export_model
-        from potstill.exporters.parity import compare_rounded
+        from potstill.exporters.parity import CODES, compare_rounded
         from potstill.models.tools.saved import load_model
 
         set_threads(context.options.threads)
@@ -60,7 +60,8 @@ class ExportStage(StageSpec):
             artifact = self.exporter.export(module, inputs[:4], context.work, spec)
             rounding = nn.Sequential(model.preprocess.inside, answering(context.inputs["student"])[0].module).eval()
             step = None if spec.output is None else spec.values[spec.output].scale
-            parity = compare_rounded(module, rounding, artifact, inputs, step)
+            allowed = self.exporter.tolerance if self.exporter.integers else CODES
+            parity = compare_rounded(module, rounding, artifact, inputs, step, allowed)
         write_card(self.exporter, artifact, model, inputs, spec, self.task, dataset.classes)
         return {
             "format": self.exporter.kind,

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from potstill.core.errors import DeviceError, ParityError, PotstillError, nearest
-from potstill.core.generated import report_of
+from potstill.core.generated import by_host, report_of
 from potstill.devices import catalogue
 from potstill.mcu.build import CORES, STACK_BYTES, Core, Emulated, Image, build_core, build_host, emulate, run_host
 from potstill.mcu.cycles import cycles
@@ -108,7 +108,7 @@ def verify_on_core(folder: Path, target: Target, samples_NX: NDArray[Any] | None
     rows = (
         made_up(model, max(num_rows, 2 * num_rows), 1)
         if samples_NX is None
-        else as_inputs(model, samples_NX[: max(_HOST_ROWS, num_rows)])
+        else as_inputs(model, by_host(report, samples_NX[: max(_HOST_ROWS, num_rows)]))
     )
     oracle = Oracle(read_bytes(folder / SOURCE), model)
     wanted = oracle(rows)

@@ -153,7 +153,9 @@ def _said(session: Any, scale: float) -> str:
     """Return where preprocessing is done."""
     if "potstill" not in session.metadata:
         return f"pixels times {scale:g}, nothing else"
-    return "normalised by the host" if "normalise" in session.signature else "inside"
+    return {"normalise": "normalised by the host", "log-mel": "spectrogram by the host", None: "inside"}[
+        session.signature.get("host", {}).get("do")
+    ]
 
 
 def inputs_of(path: Path, session: Any, dataset: Dataset, scale: float = 1.0) -> tuple[_Arrays, _Arrays]:

@@ -97,13 +97,13 @@ def test_a_model_of_integers_leaves_normalisation_to_the_host(
     kept = next(iter(made.spec.values.values()))
     told = {"dtype": "int8", "scale": pytest.approx(kept.scale), "zero_point": kept.zero_point}
     assert artifact.signature["inputs"] == told and artifact.signature["outputs"]["dtype"] == "int8"
-    assert artifact.signature["normalise"] == {"mean": [pytest.approx(mean)], "std": [pytest.approx(std)]}
+    assert artifact.signature["host"] == {"do": "normalise", "mean": [pytest.approx(mean)], "std": [pytest.approx(std)]}
     assert not [t for t in tensors(artifact.path) if t["dtype"] is np.float32], "codes in, codes out"
     rounding = nn.Sequential(front, made.fake).eval()
     step = made.spec.values["head/linear"].scale
     found = compare_rounded(nn.Sequential(front, made.module), rounding, artifact, pixels, step)
     assert found.codes_equal is not None and found.codes_equal >= 0.99
-    assert "normalise" not in plain_file.signature
+    assert "host" not in plain_file.signature
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_parity_of_codes_can_fail(int8: tuple[Quantised, np.ndarray, Any]) -> No
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return made.fake(x) + 3 * step
 
-    with pytest.raises(ParityError, match="within one"):
+    with pytest.raises(ParityError, match="within 1 of it"):
         compare_rounded(made.module, Shifted(), artifact, x, step)
 
 

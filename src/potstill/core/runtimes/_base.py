@@ -30,7 +30,7 @@ class Session(Protocol):
 
     signature: dict[str, Any]
     """"inputs" and "outputs": dtype, scale and zero point where the file itself takes or gives codes, which the session makes of numbers
-    and back; "normalise": mean and std per channel where the session does that before; each missing where it does not."""
+    and back; "host": what the session does before, {"do": "normalise" or "log-mel", ...}; each missing where it does not."""
 
     def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
         """Return [B, *Y] float32, of inputs of its own type."""

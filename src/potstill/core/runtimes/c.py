@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core.errors import PotstillError
-from potstill.core.generated import FLAGS, compiler, report_of
+from potstill.core.generated import FLAGS, by_host, compiler, report_of
 from potstill.core.runtimes._base import codes_of, row_by_row
 
 
@@ -27,7 +27,8 @@ def opened(path: Path, threads: int = 1) -> CSession:
 
 
 class CSession:
-    """A model with one input and one output, run row by row; codes are made of numbers and made numbers again here.
+    """A model with one input and one output, run row by row; codes are made of numbers and made numbers again here, and spectrograms of
+    sounds where its report leaves them to the host.
 
     Args:
         path: of its model.c; what it needs lies beside it.
@@ -54,9 +55,15 @@ class CSession:
             self._model = ctypes.CDLL(str(library))
         self._model.model_input.restype = self._model.model_output.restype = ctypes.c_void_p
         self.input_dtype: Any = np.float32
-        self.input_shape = tuple(self._input["shape"])
+        self._report, host = report, report.get("host")
+        self.input_shape = tuple(self._input["shape"]) if host is None else (1, *host["takes"])
         self.metadata: dict[str, str] = {"potstill": report["samples"]} if report.get("samples") else {}
-        self.signature: dict[str, Any] = {}
+        ends = {
+            "inputs": _coded(self._input),
+            "outputs": _coded(self._output),
+            "host": host,
+        }
+        self.signature: dict[str, Any] = {name: found for name, found in ends.items() if found is not None}
 
     def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
         """Return [B, *Y] float32."""
@@ -65,6 +72,7 @@ class CSession:
     def _run(self, row_1X: NDArray[Any]) -> NDArray[Any]:
         if row_1X.shape[1:] != self.input_shape[1:]:
             raise PotstillError(f"input must be {list(self.input_shape[1:])} a row; got {list(row_1X.shape[1:])}")
+        row_1X = by_host(self._report, row_1X)
         scale = self._input["scale"]
         given = row_1X if scale is None else codes_of(row_1X, scale, self._input["zero_point"], np.dtype("int8"))
         raw = np.ascontiguousarray(given, self._input["dtype"]).tobytes()
@@ -75,3 +83,15 @@ class CSession:
         if self._output["scale"] is not None:
             out = (out - np.float32(self._output["zero_point"])) * np.float32(self._output["scale"])
         return out
+
+
+def _coded(end: dict[str, Any]) -> dict[str, Any] | None:
+    """Return shape, type, scale and zero point of an input or output of codes."""
+    if end["scale"] is None:
+        return None
+    return {
+        "dtype": end["dtype"],
+        "scale": end["scale"],
+        "zero_point": end["zero_point"],
+        "shape": [None, *end["shape"][1:]],
+    }

@@ -60,7 +60,7 @@ class LiteRTSession:
         self.input_dtype: Any = np.float32 if coded else self._input["dtype"]
         self._codes = self._input["quantization"] if coded else None
         self.input_shape = tuple(int(d) for d in self._input["shape"])
-        ends = {"inputs": _told(self._input), "outputs": _told(self._output), "normalise": self._normalise}
+        ends = {"inputs": _told(self._input), "outputs": _told(self._output), "host": self._host()}
         self.signature = {name: found for name, found in ends.items() if found is not None}
         if self._normalise is not None and self.input_shape[1:2] != (len(self._normalise["mean"]),):
             raise PotstillError(f"{path}: its description must normalise each channel of {list(self.input_shape)}; got "
@@ -69,6 +69,9 @@ class LiteRTSession:
     def __call__(self, inputs_BX: NDArray[Any]) -> NDArray[Any]:
         """Return [B, *Y] float32."""
         return row_by_row(self._run, inputs_BX)
+
+    def _host(self) -> dict[str, Any] | None:
+        return None if self._normalise is None else {"do": "normalise", **self._normalise}
 
     def _run(self, row_1X: NDArray[Any]) -> NDArray[Any]:
         if row_1X.shape[1:] != self.input_shape[1:]:

@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from potstill.core.errors import ShapeError
-from potstill.core.mel import to_hz, to_mel
+from potstill.core.mel import MelSpectrum
 from potstill.core.samples import DataStats
 from potstill.models._io import ModelIO
 from potstill.models.inputs._base import InputSpec, Steps
@@ -70,7 +69,7 @@ class AudioInput(InputSpec):
         assert io.rate_hz is not None and self.rate_hz is not None
         inside: nn.Module = Scale(self.scale)
         if self.features == "log-mel":
-            inside = LogMel(mel_bands(self), self.window, self.hop, self.range_db)
+            inside = LogMel(self.spectrum())
         return Resample(inside, int(io.rate_hz), self.rate_hz)
 
     def told(self, io: ModelIO) -> tuple[Steps, Steps]:
@@ -82,10 +81,7 @@ class AudioInput(InputSpec):
         }
         inside = {"do": "scale", "by": self.scale}
         if self.features == "log-mel":
-            inside = {
-                "do": "log-mel", "window": self.window, "hop": self.hop, "mels": self.mels, "low_hz": self.low_hz, "high_hz": self.high_hz,
-                "range_db": self.range_db,
-            }  # fmt: skip
+            inside = {"do": "log-mel", **self.spectrum().as_dict()}
         return [resample] if io.rate_hz != self.rate_hz else [], [inside] if inside != {
             "do": "scale",
             "by": 1.0,
@@ -98,6 +94,11 @@ class AudioInput(InputSpec):
                 io, shape=(1, 1 + (steps - self.window) // self.hop, self.mels), rate_hz=float(self.rate_hz or 0)
             )
         return replace(io, shape=(steps,), rate_hz=float(self.rate_hz or 0))
+
+    def spectrum(self) -> MelSpectrum:
+        """Return the numbers of the spectrogram; of a resolved input."""
+        assert self.rate_hz is not None and self.high_hz is not None
+        return MelSpectrum(self.rate_hz, self.window, self.hop, self.mels, self.low_hz, self.high_hz, self.range_db)
 
     @property
     def window(self) -> int:
@@ -122,7 +123,7 @@ class AudioInput(InputSpec):
         if self._steps(io) < self.window:
             raise ShapeError(f"input.window_ms: must be at most the clip, {1000 * self._steps(io) / rate:g} ms; got "
                              f"{self.window_ms:g}. Shorten it, or make data.seconds larger.")  # fmt: skip
-        empty = np.flatnonzero(~mel_bands(self).any(axis=0))
+        empty = np.flatnonzero(~self.spectrum().bands().any(axis=0))
         if len(empty):
             raise ShapeError(f"input.mels: every band must hold a frequency of the transform; band {empty[0]} of {self.mels} holds "
                              f"none. Lower mels, or lengthen window_ms {self.window_ms:g}.")  # fmt: skip
@@ -132,15 +133,3 @@ def ratio(from_hz: int, to_hz: int) -> tuple[int, int]:
     """Return (up, down) without a common factor: from_hz · up / down = to_hz."""
     common = math.gcd(from_hz, to_hz)
     return to_hz // common, from_hz // common
-
-
-def mel_bands(spec: AudioInput) -> NDArray[np.float64]:
-    """Return [window // 2 + 1, mels]: triangles of height 1, evenly spaced in mel, not scaled by area."""
-    assert spec.rate_hz is not None and spec.high_hz is not None
-    low, high = to_mel([spec.low_hz, spec.high_hz])
-    edges = to_hz(np.linspace(low, high, spec.mels + 2))
-    hz = np.arange(spec.window // 2 + 1) * spec.rate_hz / spec.window
-    rising = (hz[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - hz[:, None]) / (edges[2:] - edges[1:-1])
-    bands: NDArray[np.float64] = np.maximum(0, np.minimum(rising, falling))
-    return bands

@@ -11,14 +11,11 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - the field's own name
 
+from potstill.core.mel import FLOOR, MelSpectrum
 from potstill.models.inputs.preprocess import Preprocess
-
-FLOOR = 1e-6
-"""Added to a band's energy before the logarithm; full scale is about window² / 16."""
 
 
 class Resample(Preprocess):
@@ -82,38 +79,33 @@ class Scale(nn.Module):
 
 
 class LogMel(nn.Module):
-    """log(energy of each mel band + 1e-6) of Hann-windowed frames, no padding at the ends; or, with a range, the energy relative
-    to the clip's loudest, floored at so many decibels below it and brought from there to [-1, 1].
+    """`MelSpectrum` of plain convolutions.
 
     Args:
-        bands_KM: weight of each frequency of the transform in each band, [window // 2 + 1, M].
-        window: samples of a frame.
-        hop: samples from one frame to the next.
-        range_db: None for log energy as it is.
+        spectrum: its numbers.
     """
 
     transform: Tensor
     bands: Tensor
 
-    def __init__(self, bands_KM: NDArray[np.float64], window: int, hop: int, range_db: float | None) -> None:
+    def __init__(self, spectrum: MelSpectrum) -> None:
         super().__init__()
-        self.hop = hop
-        self.floor = None if range_db is None else 10 ** (-range_db / 10)
+        self.spectrum = spectrum
+        bands_KM = spectrum.bands()
         used = np.flatnonzero(bands_KM.any(axis=1))  # frequencies outside every band cost nothing
-        at = np.arange(window)
-        angle = 2 * math.pi * np.outer(used, at) / window
-        hann = 0.5 - 0.5 * np.cos(2 * math.pi * at / window)
-        basis = np.concatenate([np.cos(angle), np.sin(angle)]) * hann
+        angle = 2 * math.pi * np.outer(used, np.arange(spectrum.window)) / spectrum.window
+        basis = np.concatenate([np.cos(angle), np.sin(angle)]) * spectrum.hann()
         self.num_hz = len(used)
         self.register_buffer("transform", torch.from_numpy(basis[:, None, :]).float(), persistent=False)
         self.register_buffer("bands", torch.from_numpy(bands_KM[used].T[:, :, None].copy()).float(), persistent=False)
 
     def forward(self, x_BT: Tensor) -> Tensor:
         """[B, T] -> [B, 1, F, M]."""
-        parts = F.conv1d(x_BT.unsqueeze(1), self.transform, stride=self.hop).square()
+        floor = self.spectrum.floor
+        parts = F.conv1d(x_BT.unsqueeze(1), self.transform, stride=self.spectrum.hop).square()
         power = parts[:, : self.num_hz] + parts[:, self.num_hz :]
         energy = F.conv1d(power, self.bands).transpose(1, 2).unsqueeze(1)
-        if self.floor is None:
+        if floor is None:
             return torch.log(energy + FLOOR)
         relative = energy / (energy.amax(dim=(1, 2, 3), keepdim=True) + FLOOR)
-        return torch.log(relative + self.floor) * (-2 / math.log(self.floor)) + 1
+        return torch.log(relative + floor) * (-2 / math.log(floor)) + 1
