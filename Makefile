@@ -11,11 +11,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 
+ARM    := gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+
 # One thread a process: the tests run as many processes as there are cores.
 FAST   := tests/unit tests/arch tests/contract tests/parity
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -q
 
-.PHONY: help setup setup-dev demo test lint format unit slow-tests bench docs clean
+.PHONY: help setup setup-dev demo demo-mcu test lint format unit slow-tests bench docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
@@ -36,9 +38,16 @@ setup: $(VENV)/.core ## what running needs, in .venv
 
 setup-dev: $(VENV)/.dev ## what testing needs, in .venv
 
-demo: setup ## distil on the embedded digits data, with every label and with 200; writes runs/digits/report.html
+demo: setup ## distil on the embedded digits data, with every label and with 200; then the student on an emulated Cortex-M4
 	$(BIN)/potstill run recipes/digits.yaml
 	$(BIN)/potstill run recipes/digits-few-labels.yaml
+	@if command -v arm-none-eabi-gcc > /dev/null && command -v qemu-system-arm > /dev/null; then $(MAKE) --no-print-directory demo-mcu; else \
+	  echo "The same student as plain C on an emulated Cortex-M4: apt-get install $(ARM), then make demo-mcu"; fi
+
+demo-mcu: setup ## the digits student as plain C on an emulated Cortex-M4
+	$(PIP) install --constraint constraints/dev.txt --editable '.[mcu,runtimes]'
+	$(BIN)/potstill run recipes/digits-mcu.yaml
+	$(BIN)/potstill verify runs/digits-mcu/c/model.c --data recipes/digits-mcu.yaml --device stm32l4r5
 
 lint: setup-dev ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check

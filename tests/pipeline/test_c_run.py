@@ -32,6 +32,14 @@ def test_a_student_in_float_is_refused_before_anything_is_done(tmp_path: Path, c
     assert "export[0]: must have a student in integers before it; got kind='c'" in done.stderr
 
 
+def test_the_demos_second_recipe_trains_nothing_anew() -> None:
+    recipes = Path(__file__).resolve().parents[2] / "recipes"
+    first, second = (yaml.safe_load((recipes / f"{name}.yaml").read_text()) for name in ("digits", "digits-mcu"))
+    shared = ("data", "augment", "teacher", "labels", "student", "seeds")
+    assert {k: first[k] for k in shared} == {k: second[k] for k in shared}
+    assert second["steps"][:-1] == first["steps"] and set(second["controls"]) <= set(first["controls"])
+
+
 @pytest.mark.slow
 def test_a_student_ends_on_an_emulated_core(
     tmp_path: Path, cache: Path, cli: Any, require_tool: Callable[..., str]
