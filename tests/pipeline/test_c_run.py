@@ -60,6 +60,10 @@ def test_a_student_ends_on_an_emulated_core(
         "golden.c",
         "model.tflite",
     }
+    page = (run / "report.html").read_text()
+    assert "its memory, call by call" in page and page.count(" bytes at ") == len(
+        json.loads((run / "c" / "report.json").read_text())["memory"]
+    )
     said = json.loads(
         cli("verify", run / "c" / "model.c", "--data", recipe, "--device", "stm32l4r5", "--rows", "5", "--json").stdout
     )

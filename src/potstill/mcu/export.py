@@ -89,7 +89,7 @@ def generate(
         + _bytes_of("golden_inputs", [a for row in rows for a in row])
         + _bytes_of("golden_outputs", [a for row in answers for a in row]),
         SOURCE: data,
-        "memory.svg": drawn(plan, len(program.calls)).encode(),
+        "memory.svg": drawn(report).encode(),
         **{n: (_HERE / "kernels" / n).read_bytes() for n in (*_HEADERS, *emit.sources(program))},
         **{n: (_HERE / "target" / n).read_bytes() for n in _TARGET},
     }

@@ -13,6 +13,7 @@ from typing import Any
 from potstill.core.samples import FORMS, SampleKind
 from potstill.core.units import human_bytes, human_count, human_seconds
 from potstill.report import _auto as auto
+from potstill.report import _board as board
 from potstill.report import _charts as charts
 from potstill.report import _cuts as cut
 from potstill.report import _devices as devices
@@ -84,6 +85,7 @@ def page(results: dict[str, Any], run: Path, *, samples: bool) -> str:
         device_lines=devices.columns(results),
         robust=robust.section(results),
         timings=[timing.section(a) for a in results.get("artifacts") or []],
+        boards=[board.section(a, run) for a in results.get("artifacts") or []],
     )
     return html
 
