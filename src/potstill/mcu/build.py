@@ -21,7 +21,8 @@ STACK_BYTES = 4096
 """Kept free for the stack; its use is measured."""
 _BUILD_S, _RUN_S, _START_S = 300, 600, 60
 _APT = "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
-_TARGET = Path(__file__).parent / "target"
+SERVE = Path(__file__).parent / "target" / "serve.c"
+"""Reads rows from a file of the emulator's host, runs the model over them and says what that took."""
 _FAULT = 99
 
 
@@ -32,8 +33,8 @@ class Core:
     name: str
     machine: str
     flags: tuple[str, ...]
-    instructions_per_tick: int
-    """Of its SysTick, at one instruction a nanosecond."""
+    instructions_per_tick: float
+    """Of its SysTick, at one instruction a nanosecond: 1000 over the board's clock in MHz."""
     flash_bytes: int
     ram_bytes: int
 
@@ -53,7 +54,7 @@ CORES = {
         Core(
             "cortex-m7", "mps2-an500", ("-mcpu=cortex-m7", "-mfloat-abi=hard", "-mfpu=fpv5-d16"), 40, 4 << 20, 4 << 20
         ),
-        Core("cortex-m55", "mps3-an547", ("-mcpu=cortex-m55", "-mfloat-abi=hard"), 31, 512 << 10, 512 << 10),
+        Core("cortex-m55", "mps3-an547", ("-mcpu=cortex-m55", "-mfloat-abi=hard"), 31.25, 512 << 10, 512 << 10),
     )
 }
 """Cores by name."""
@@ -131,7 +132,7 @@ def build_core(
     *,
     flash_bytes: int,
     ram_bytes: int,
-    main: Path = _TARGET / "serve.c",
+    main: Sequence[Path] = (SERVE,),
     defines: Sequence[str] = (),
 ) -> Image:
     """Build a folder for a core, with a program that reads rows from a file of the emulator's host.
@@ -142,7 +143,7 @@ def build_core(
         out: file to write.
         flash_bytes: of the device.
         ram_bytes: of the device, the stack's 4 KB included.
-        main: what calls the model.
+        main: what calls the model: sources, and objects and archives that they need.
         defines: more names to define.
 
     Raises:
@@ -170,7 +171,18 @@ def build_core(
             "-Wl,--gc-sections",
         ]  # fmt: skip
         _compiled(
-            [cc, *flags, *link, str(model), *kernels, str(folder / "startup.c"), str(main), "-lm", "-o", str(out)],
+            [
+                cc,
+                *flags,
+                *link,
+                str(model),
+                *kernels,
+                str(folder / "startup.c"),
+                *map(str, main),
+                "-lm",
+                "-o",
+                str(out),
+            ],
             folder,
         )
         weights = sum(size for name, size in _sections(model) if name.startswith(".rodata"))
@@ -196,9 +208,8 @@ def emulate(image: Path, core: Core, report: dict[str, Any], rows: Sequence[Sequ
         raise EmulationError(
             f"{image.name} on {core.name}: must keep its stack below {STACK_BYTES} bytes; it ran over."
         )
-    each = core.instructions_per_tick
-    return Emulated(unpacked(raw, ends_of(report), len(rows), image.name), said["ticks_mean"] * each, said["ticks_min"] * each,
-                    said["ticks_max"] * each, said["stack"])  # fmt: skip
+    mean, least, most = (round(said[f"ticks_{which}"] * core.instructions_per_tick) for which in ("mean", "min", "max"))
+    return Emulated(unpacked(raw, ends_of(report), len(rows), image.name), mean, least, most, said["stack"])
 
 
 def trace(folder: Path, core: Core, row: Sequence[NDArray[Any]]) -> list[int]:
@@ -207,7 +218,7 @@ def trace(folder: Path, core: Core, row: Sequence[NDArray[Any]]) -> list[int]:
         image = build_core(folder, core, Path(scratch) / "trace.elf", flash_bytes=core.flash_bytes, ram_bytes=core.ram_bytes,
                            defines=["MODEL_TRACE"])  # fmt: skip
         text, _ = emulated_text(image.path, core, packed([row]))
-    return [int(n) * core.instructions_per_tick for n in re.findall(r"^call_ticks=(\d+)$", text, re.M)]
+    return [round(int(n) * core.instructions_per_tick) for n in re.findall(r"^call_ticks=(\d+)$", text, re.M)]
 
 
 def emulated_text(image: Path, core: Core, given: bytes) -> tuple[str, bytes]:

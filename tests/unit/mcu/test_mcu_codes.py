@@ -10,7 +10,7 @@ import pytest
 from _mcu_models import network
 
 from potstill.core.generated import report_of
-from potstill.mcu.build import CORES, build_core, build_host, emulate, run_host
+from potstill.mcu.build import CORES, Core, build_core, build_host, emulate, emulated_text, run_host
 from potstill.mcu.export import Rows, generate, made_up, write_files
 from potstill.mcu.model import Model
 from potstill.mcu.oracle import Oracle
@@ -71,14 +71,46 @@ def test_the_host_gives_the_oracles_codes_under_sanitizers(
     assert num_different(found, wanted) == (0, 0)
 
 
-def test_the_core_gives_the_oracles_codes(everything: tuple[Model, Rows, Rows, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["cortex-m4", *(pytest.param(n, marks=pytest.mark.slow) for n in CORES if n != "cortex-m4")]
+)
+def test_the_core_gives_the_oracles_codes(
+    everything: tuple[Model, Rows, Rows, Path], tmp_path: Path, name: str
+) -> None:
     _, rows, wanted, folder = everything
-    image = build_core(folder, M4, tmp_path / "m4.elf", flash_bytes=M4.flash_bytes, ram_bytes=M4.ram_bytes)
-    found = emulate(image.path, M4, report_of(folder), rows)
+    core = CORES[name]
+    image = build_core(folder, core, tmp_path / "core.elf", flash_bytes=core.flash_bytes, ram_bytes=core.ram_bytes)
+    found = emulate(image.path, core, report_of(folder), rows)
     assert num_different(found.outputs, wanted) == (0, 0)
     assert (
         0 < found.instructions_least <= found.instructions <= found.instructions_most and 0 < found.stack_bytes < 4096
     )
+
+
+TWENTY_MILLION = """#include "target.h"
+int main(void) {
+  uint32_t turns = 10000000, at = 15;
+  char text[17] = "               \\n";
+  ticks_start();
+  const uint64_t before = ticks_now();
+  __asm__ volatile("1: subs %0, #1\\n bne 1b" : "+r"(turns) : : "cc");
+  uint32_t ticks = (uint32_t)(ticks_now() - before);
+  for (; ticks; ticks /= 10) text[--at] = (char)('0' + ticks % 10);
+  host_print(text);
+  return 0;
+}
+"""
+"""A loop of two instructions, and what the counter says it took."""
+
+
+@pytest.mark.parametrize("core", CORES.values(), ids=list(CORES))
+def test_a_tick_is_so_many_instructions(core: Core, tmp_path: Path) -> None:
+    write_files(generate(write_model(random_model("ADD", (1, 1))), "add.tflite"), tmp_path)
+    main = tmp_path / "main.c"
+    main.write_text(TWENTY_MILLION)
+    image = build_core(tmp_path, core, tmp_path / "core.elf", flash_bytes=1 << 18, ram_bytes=1 << 18, main=[main])
+    ticks = int(emulated_text(image.path, core, b"")[0])
+    assert ticks * core.instructions_per_tick == pytest.approx(20_000_000, abs=2 * core.instructions_per_tick)
 
 
 def test_channels_that_never_change_are_gone_and_codes_stay(tmp_path: Path) -> None:

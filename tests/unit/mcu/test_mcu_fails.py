@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_said(folder: Path, tmp_path: Path) -> None:
 def test_a_fault_on_the_core_is_no_answer(folder: Path, tmp_path: Path, what: str) -> None:
     main = tmp_path / "main.c"
     main.write_text(f"int main(void) {{ return {what}; }}\n")
-    image = build_core(folder, M4, tmp_path / "m4.elf", flash_bytes=1 << 20, ram_bytes=1 << 18, main=main)
+    image = build_core(folder, M4, tmp_path / "m4.elf", flash_bytes=1 << 20, ram_bytes=1 << 18, main=[main])
     with pytest.raises(EmulationError, match="a fault of the core") as stop:
         emulated_text(image.path, M4, b"")
     assert stop.value.exit_code == 6
