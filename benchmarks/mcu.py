@@ -3,6 +3,7 @@
 Usage:
     python benchmarks/mcu.py            # all of it; writes docs/results/mcu.md and .json
     python benchmarks/mcu.py fit        # fits the costs of instructions to random layers; writes src/potstill/mcu/instructions_m4.json
+    python benchmarks/mcu.py sizes      # builds each kernel; writes src/potstill/mcu/code_m4.json
     python benchmarks/mcu.py smoke      # one model and one operator, nothing written
 
 Models: the four of MLPerf Tiny (POTSTILL_DATA, or ../shared/data) and students of our zoo, trained for a few steps and quantised in
@@ -16,12 +17,14 @@ import json
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from potstill.core import atomic
-from potstill.mcu.build import CORES, build_core, build_host, emulate, run_host, trace
+from potstill.mcu.build import CORES, build_core, build_host, emulate, kernel_sizes, run_host, trace
 from potstill.mcu.code import Call
+from potstill.mcu.estimate import CODE
 from potstill.mcu.export import Generated, Rows, generate, made_up, write_files
 from potstill.mcu.instructions import COSTS, fitted, modelled
 from potstill.mcu.oracle import Oracle, identity
@@ -119,12 +122,26 @@ def fit() -> None:
     calls: list[tuple[Call, int]] = []
     for kind in MAKERS:
         made = generate(write_model(side_by_side([random_model(kind, (21, i)) for i in range(FITTED)], kind)), kind)
-        with tempfile.TemporaryDirectory() as folder:
-            write_files(made, Path(folder))
-            took = trace(Path(folder), M4, made_up(made.model, 1, 2)[0])
-        calls += list(zip(made.program.calls, took, strict=True))
-        print(kind, len(took), flush=True)
+        for suffix in ("", "_wide"):
+            found = traced(made, suffix)
+            calls += found
+            print(f"{kind}{suffix}", len(found), flush=True)
     atomic.write_json(COSTS, fitted(calls))
+
+
+def traced(made: Generated, suffix: str) -> list[tuple[Call, int]]:
+    """Return each call with the instructions that it took. `_wide` kernels do all that the others do: with that suffix, in their stead."""
+    widened = {n.removesuffix(suffix) for n in kernel_sizes(M4) if suffix and n.endswith(suffix)}
+    used = [(i, c) for i, c in enumerate(made.program.calls) if not suffix or c.kernel in widened]
+    if not used:
+        return []
+    text = made.files["model.c"].decode()
+    for name in widened:
+        text = text.replace(f"{name}(", f"{name}{suffix}(")
+    with tempfile.TemporaryDirectory() as folder:
+        write_files(replace(made, files={**made.files, "model.c": text.encode()}), Path(folder))
+        took = trace(Path(folder), M4, made_up(made.model, 1, 2)[0])
+    return [(replace(call, kernel=call.kernel + suffix), took[i]) for i, call in used]
 
 
 def page(found: dict[str, Any]) -> str:
@@ -165,8 +182,8 @@ def page(found: dict[str, Any]) -> str:
 
 def main() -> None:
     what = sys.argv[1] if len(sys.argv) > 1 else "all"
-    if what == "fit":
-        fit()
+    if what in ("fit", "sizes"):
+        fit() if what == "fit" else atomic.write_json(CODE, kernel_sizes(M4))
         return
     names = {"keyword spotting"} if what == "smoke" else {*TINY, *STUDENTS}
     found: dict[str, Any] = {"oracle": identity(), "models": [], "random": []}

@@ -22,6 +22,7 @@ from devices import DATA, FILES, tiny
 from potstill.core import atomic
 
 RECIPE = ROOT / "recipes" / "cifar10.yaml"
+M4 = "stm32l4r5"
 ASKED = {"pretrainedResnet.tflite": 255, "pretrainedResnet_quant.tflite": 255}
 """File -> its range of pixels: those for which there is data."""
 
@@ -42,10 +43,12 @@ def fitting() -> list[dict[str, Any]]:
     for file in FILES:
         for device in _said("fit", str(DATA / "mlperf_tiny" / file), "--all-devices"):
             for judged in device["runtimes"]:
-                (latency,) = [line for line in judged["lines"] if line["name"] == "latency_ms"]
+                lines = {line["name"]: line for line in judged["lines"]}
+                latency, made = lines["latency_ms"], device["cost"]["generated"]
+                ends = {n: [lines[k]["low"], lines[k]["high"]] for n, k in (("flash_bytes", "flash_bytes"), ("ram_bytes", "peak_memory_bytes")) if k in lines}  # fmt: skip
                 out.append({
                     "file": file, "device": judged["device"], "runtime": _named(judged["runtime"]), "verdict": judged["verdict"],
-                    "binding": judged["binding"], **{k: latency[k] for k in ("value", "low", "high", "word", "reason")},
+                    "binding": judged["binding"], "generated": None if isinstance(made, str) else made, **ends, **{k: latency[k] for k in ("value", "low", "high", "word", "reason")},
                 })  # fmt: skip
     return out
 
@@ -82,6 +85,12 @@ def page(figures: dict[str, Any]) -> str:
         "`potstill fit FILE --all-devices`: verdicts of device and runtime together, against the device's own memory. A latency is modelled, and "
         "unknown where a file is unlike all published models.",
         table(["file", "fits", "does not fit", "unknown", "modelled latencies", "from, ms", "to, ms"], _fit_rows(figures["fit"])),
+        f"### Generated C on a Cortex-M4 ({M4})",
+        "This project's C as modelled from each file's graph, without a compiler (instructions times an interval of cycles, over the clock; flash and RAM "
+        "within bounds), beside what was published on the same board under other runtimes. No board of this core was timed under generated C: "
+        "nothing here says how far off the modelled milliseconds are. What the instructions are off by is in [mcu.md](mcu.md).",
+        table(["file", "instructions, modelled", "latency, ms (modelled)", "flash, KB (modelled)", "RAM, KB (modelled)", "published, ms: fastest, median, slowest", "rows"],
+              _c_rows(figures["fit"], figures["held_out"])),
         "### Microcontrollers", table(["file", "device", "runtime", "verdict", "latency, ms (modelled)", "band, ms"], _small_rows(figures["fit"])),
     ])  # fmt: skip
 
@@ -123,10 +132,23 @@ def _fit_rows(judged: list[dict[str, Any]]) -> list[list[str]]:
     return out
 
 
+def _c_rows(judged: list[dict[str, Any]], held: list[dict[str, Any]]) -> list[list[str]]:
+    out = []
+    for j in (j for j in judged if j["runtime"].startswith("potstill C") and j["device"] == M4):
+        if j["generated"] is None:
+            continue
+        times = sorted(f["published_ms"] for f in held if f["file"] == j["file"] and f["device"] == M4)
+        took = sum(j["generated"][f"{part}_instructions"] for part in ("product", "value", "place"))
+        kb = [f"{low / 1e3:.1f} to {high / 1e3:.1f}" for low, high in (j["flash_bytes"], j["ram_bytes"])]
+        out.append([j["file"], f"{took / 1e6:.3f} M", f"{j['value']:.3g} [{j['low']:.3g}, {j['high']:.3g}]", *kb,
+                    f"{times[0]:.4g}, {float(np.median(times)):.4g}, {times[-1]:.4g}", str(len(times))])  # fmt: skip
+    return out
+
+
 def _small_rows(judged: list[dict[str, Any]]) -> list[list[str]]:
     return [
         [j["file"], j["device"], j["runtime"], j["verdict"], f"{j['value']:.4g}", f"{j['low']:.3g} to {j['high']:.3g}"]
-        for j in judged if j["value"] is not None and j["device"].startswith(("stm32", "nrf", "esp32", "rp2"))
+        for j in judged if j["value"] is not None and j["device"].startswith(("stm32", "nano", "esp32", "rp2"))
     ]  # fmt: skip
 
 

@@ -40,6 +40,26 @@ def test_the_demos_second_recipe_trains_nothing_anew() -> None:
     assert second["steps"][:-1] == first["steps"] and set(second["controls"]) <= set(first["controls"])
 
 
+def test_a_plan_says_what_the_student_would_take_as_c(tmp_path: Path, cache: Path, cli: Any) -> None:
+    """Of the untrained student, without a compiler for the core: within its budget on one board, over it on another."""
+    recipe = written(tmp_path, INTEGERS)
+    devices = [
+        {"device": "stm32l4r5", "latency_ms": 5, "peak_memory_bytes": 8192, "flash_bytes": 16384},
+        {"device": "nano33ble", "latency_ms": 2},
+    ]
+    recipe.write_text(yaml.safe_dump({**yaml.safe_load(recipe.read_text()), "devices": devices}, sort_keys=False))
+    board, slow = json.loads(cli("plan", recipe, "--json").stdout.splitlines()[-1])["verdicts"]
+    assert (board["verdict"], slow["verdict"]) == ("fits", "does not fit")
+    assert board["under"] == "potstill C, int8, 1 thread" and "becomes C" in board["rests_on"] and not board["others"]
+    lines = {line["name"]: line for line in board["lines"]}
+    assert {lines[n]["word"] for n in ("latency_ms", "peak_memory_bytes", "flash_bytes")} == {"modelled"}
+    took = board["cost"]["generated"]
+    each = sum(took[f"{part}_instructions"] for part in ("product", "value", "place"))
+    assert lines["latency_ms"]["low"] == pytest.approx(each * 0.96 * 1.23 / 120e3) and 1e5 < each < 2e5
+    assert lines["peak_memory_bytes"]["low"] == took["arena_bytes"] < lines["flash_bytes"]["low"]
+    assert any("fewer MACs" in remedy for remedy in slow["remedies"])
+
+
 @pytest.mark.slow
 def test_a_student_ends_on_an_emulated_core(
     tmp_path: Path, cache: Path, cli: Any, require_tool: Callable[..., str]

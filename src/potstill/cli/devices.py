@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill.cli.verdicts import print_lines
+from potstill.cli.verdicts import print_lines, print_reasons
 from potstill.core.errors import BudgetError, PotstillError
 from potstill.core.units import human_bytes, human_count
 from potstill.devices import say
@@ -51,9 +51,9 @@ def print_device(name: str) -> None:
     console.print(table)
     for board, what in profile.boards.items():
         console.print(f"board {board}: {what}", highlight=False)
-    if profile.latency:
+    if profile.runtimes:
         table = _table("runtime", "dtype", "threads", "board", "latency from rows")
-        for entry in profile.latency:
+        for entry in profile.runtimes:
             table.add_row(entry.title, entry.dtype, entry.threads or "?", entry.board, _rests_on(entry))
         console.print(table)
 
@@ -149,6 +149,8 @@ def _print_one(console: Any, found: list[Judgement]) -> None:
     console.print(f"\n{best.device}: {device_verdict(found)}", style="bold", highlight=False)
     console.print(f"under {best.runtime}", highlight=False)
     print_lines(console, best.lines)
+    if best.entry is not None and best.entry.counted:
+        print_reasons(console, best.lines)
     for remedy in best.remedies:
         console.print(f"→ {remedy}", highlight=False)
     if others:
@@ -178,6 +180,8 @@ def _percent(values: list[float]) -> str:
 
 
 def _rests_on(entry: LatencyOf) -> str:
+    if entry.counted:
+        return "no rows: instructions modelled from the file's graph, times cycles of an instruction, over the clock"
     found = fitted(entry)
     if isinstance(found, str):
         return f"unknown: {found}"

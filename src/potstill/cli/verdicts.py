@@ -7,6 +7,7 @@ from typing import Any
 
 from potstill.devices import say
 from potstill.devices.lines import Line, Verdict, line_of
+from potstill.devices.profile import INSTRUCTIONS
 
 COLOURS = {"fits": "green", "does not fit": "red", "unknown": "yellow"}
 _SAYS = {"fits": "fits", "does not fit": "DOES NOT FIT", "unknown": "UNKNOWN whether it fits"}
@@ -34,6 +35,8 @@ def print_verdicts(verdicts: Sequence[Mapping[str, Any]], *, planned: bool = Fal
         if rests:
             console.print("; ".join(rests), highlight=False, markup=False, style="dim")
         print_lines(console, [line_of(line) for line in found["lines"]])
+        if found["runtime"] and found["runtime"]["form"] == INSTRUCTIONS:
+            print_reasons(console, [line_of(line) for line in found["lines"]])
         for text in filter(None, [*found["remedies"], found["elsewhere"]]):
             console.print(f"→ {text}", highlight=False, markup=False)
 
@@ -50,6 +53,13 @@ def print_lines(console: Any, lines: Sequence[Line]) -> None:
     for line in lines:
         table.add_row(say.NAMES[line.name], _coloured(line.verdict), escape(say.against(line)))
     console.print(table)
+
+
+def print_reasons(console: Any, lines: Sequence[Line]) -> None:
+    """Print what modelled lines rest on, of a runtime of which no row says it."""
+    for line in lines:
+        if line.word == "modelled":
+            console.print(f"{say.NAMES[line.name]}: {line.reason}", highlight=False, markup=False, style="dim")
 
 
 def _coloured(verdict: Verdict | None) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from potstill.mcu.estimate import Estimate, estimate_of
+
 CLASSES = ("conv", "pw", "dw", "fc", "attention", "recurrent")
 """Classes of multiply-accumulates: convolutions, those of 1×1, depthwise, products with weights, products of two activations, recurrent
 cells."""
@@ -32,6 +34,8 @@ class Cost:
     """As the file has them."""
     peak_activation_bytes: int
     """Live at once, of the file's dtype; without a runtime's own buffers."""
+    generated: Estimate | str = "C is generated from a .tflite file of int8"
+    """What it takes as generated C, or why that is not known."""
 
     @property
     def macs(self) -> int:
@@ -59,7 +63,7 @@ class Cost:
         """Return a thinner model: `share` of the MACs, activations shrunk by its root, layers as they are."""
         return replace(
             self, macs_by_class={k: int(v * share) for k, v in self.macs_by_class.items()},
-            activation_elements=int(self.activation_elements * share**0.5),
+            activation_elements=int(self.activation_elements * share**0.5), generated=self._generated(share, 1.0, share**0.5),
         )  # fmt: skip
 
     def scaled(self, macs: float, params: float, activations: float) -> Cost:
@@ -67,9 +71,22 @@ class Cost:
         return replace(
             self.with_macs(macs), activation_elements=int(self.activation_elements * activations), params=int(self.params * params),
             vector_params=int(self.vector_params * params), weight_bytes=int(self.weight_bytes * params),
-            peak_activation_bytes=int(self.peak_activation_bytes * activations),
+            peak_activation_bytes=int(self.peak_activation_bytes * activations), generated=self._generated(macs, params, activations),
         )  # fmt: skip
+
+    def _generated(self, macs: float, params: float, activations: float) -> Estimate | str:
+        made = self.generated
+        return made if isinstance(made, str) else made.scaled(macs, params, activations)
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {**asdict(self), "macs_by_class": dict(self.macs_by_class), "macs": self.macs}
+        made = self.generated
+        return {**asdict(self), "macs_by_class": dict(self.macs_by_class), "macs": self.macs,
+                "generated": made if isinstance(made, str) else made.as_dict()}  # fmt: skip
+
+
+def cost_from(found: Mapping[str, Any]) -> Cost:
+    """Return the cost that `as_dict` gave."""
+    made = found["generated"]
+    return Cost(**{k: v for k, v in found.items() if k not in ("macs", "generated")},
+                generated=made if isinstance(made, str) else estimate_of(made))  # fmt: skip

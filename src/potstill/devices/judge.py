@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from potstill.core.units import human_bytes
-from potstill.devices import memory
+from potstill.devices import generated, memory
 from potstill.devices.cost import INT8, Cost
 from potstill.devices.energy import energy
 from potstill.devices.latency import Latency, fitted, predict
@@ -95,7 +95,7 @@ class Question:
 
     def takers(self) -> list[LatencyOf]:
         """Return the profile's runtimes that take the file."""
-        return [e for e in self.profile.latency if self.runtimes is None or e.runtime.startswith(self.runtimes)]
+        return [e for e in self.profile.runtimes if self.runtimes is None or e.runtime.startswith(self.runtimes)]
 
 
 def judge(
@@ -109,7 +109,7 @@ def judge(
         entry: the runtime, one of the profile's; None where there is none.
         why: the latency is unknown, where there is none or the cost is not known.
     """
-    latency = Latency("unknown", why) if entry is None or cost is None else predict(entry, cost)
+    latency = Latency("unknown", why) if entry is None or cost is None else _predicted(entry, cost, asked.profile)
     budget, profile = asked.budget, asked.profile
     modelled = [_latency(latency, budget.latency_ms)]
     if cost is None:
@@ -124,6 +124,10 @@ def judge(
                  unknown("accuracy_drop", budget.accuracy_drop, "a file alone does not say it")]  # fmt: skip
     lines = (asked.known.get(line.name, line) for line in modelled)
     return Judgement(profile.name, entry, cost, latency, tuple(line for line in lines if _is_said(line, profile)))
+
+
+def _predicted(entry: LatencyOf, cost: Cost, profile: DeviceProfile) -> Latency:
+    return generated.latency(cost, profile) if entry.counted else predict(entry, cost)
 
 
 def judge_all(cost: Cost, asked: Question) -> list[Judgement]:
@@ -161,7 +165,7 @@ def _rank(j: Judgement) -> tuple[float, ...]:
 def _no_runtime(cost: Cost, asked: Question) -> str:
     if asked.profile.kind == "host":
         return "not modelled on this machine; measure it: potstill verify"
-    if not asked.profile.latency:
+    if not asked.profile.runtimes:
         return "no latency of it is published"
     of = "" if asked.runtimes is None else " of a runtime that takes such a file"
     there = sorted({e.dtype for e in asked.takers()})
@@ -189,9 +193,9 @@ def _latency(found: Latency, limit: float | None) -> Line:
             else ""
         )
         return unknown("latency_ms", limit, found.reason + more, found.at_most_ms)
-    fit = found.fitted
-    assert fit is not None
-    text = f"{fit.form.name}, {fit.basis}, held out off by {100 * fit.mean:.0f} %"
+    fit, text = found.fitted, found.reason
+    if fit is not None:
+        text = f"{fit.form.name}, {fit.basis}, held out off by {100 * fit.mean:.0f} %"
     return interval("latency_ms", found.low_ms, found.high_ms, limit, text, value=found.value_ms)
 
 
@@ -210,7 +214,10 @@ def _ram(cost: Cost, asked: Question, entry: LatencyOf | None) -> Line:
     limit, least = _limit(whole, given), float(cost.peak_activation_bytes)
     if not profile.small:
         return _ram_of_system(least + cost.weight_bytes, whole, given, limit)
-    found = memory.ram(cost, entry.runtime, entry.version) if entry else memory.Bytes(None, None, "no runtime is named")
+    if entry is None:
+        found = memory.Bytes(None, None, "no runtime is named")
+    else:
+        found = generated.ram(cost) if entry.counted else memory.ram(cost, entry.runtime, entry.version)
     if found.low is not None and found.high is not None:
         return interval("peak_memory_bytes", found.low, found.high, limit, found.reason)
     sparing, why = least / memory.most_saved(), f"{found.reason}; {human_bytes(least)} live at once"
@@ -239,12 +246,16 @@ def _flash(cost: Cost, asked: Question, entry: LatencyOf | None) -> Line:
     limit = _flash_limit(profile, asked.budget)
     if not profile.small:
         return interval("flash_bytes", size, size, limit, "the weights")
-    code = "the weights; code comes on top"
-    found = memory.flash(cost, entry.runtime, entry.version) if entry else memory.Bytes(size, None, code)
+    if entry is None:
+        found = memory.Bytes(size, None, "the weights; code comes on top")
+    else:
+        found = generated.flash(cost) if entry.counted else memory.flash(cost, entry.runtime, entry.version)
+    if found.low is None:
+        return unknown("flash_bytes", limit, found.reason)
     line = interval("flash_bytes", found.low, found.high, limit, found.reason)
     there = profile.flash_bytes or Figure(status="unknown")
     most = min((v for v in (there.high, asked.budget.flash_bytes) if v is not None), default=None)
-    if line.verdict == "does not fit" and most is not None and found.low is not None and found.low <= most:
+    if line.verdict == "does not fit" and most is not None and found.low <= most:
         return replace(line, verdict="unknown")  # a board of this name with more flash would do
     return line
 
@@ -278,19 +289,21 @@ def _remedies(found: Judgement, asked: Question) -> Iterator[str]:
         and slow.verdict != "fits"
         and found.entry is not None
     ):
-        yield _fewer_macs(cost, found.entry, slow.limit)
+        yield _fewer_macs(cost, found.entry, slow.limit, asked.profile)
     for line in found.lines:
         plain = line.name != "accuracy_drop" and (line.name != "latency_ms" or line.word == "measured")
         if plain and line.verdict == "does not fit" and line.limit is not None and line.low is not None:
             yield f"{line.name.rsplit('_', 1)[0].replace('_', ' ')}: {100 * (1 - line.limit / line.low):.0f} % less"
 
 
-def _fewer_macs(cost: Cost, entry: LatencyOf, limit: float) -> str:
+def _fewer_macs(cost: Cost, entry: LatencyOf, limit: float, profile: DeviceProfile) -> str:
     """Return how many MACs must go until the interval lies under the limit, layers staying as they are."""
-    fit = fitted(entry)
-    assert not isinstance(fit, str)
 
     def high(share: float) -> float:
+        if entry.counted:
+            return generated.latency(cost.with_macs(share), profile).high_ms or 0.0
+        fit = fitted(entry)
+        assert not isinstance(fit, str)
         return (fit.value(cost.with_macs(share).counts()) or 0.0) * fit.factor
 
     low, share = 0.0, 1.0

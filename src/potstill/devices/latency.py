@@ -118,7 +118,7 @@ class Latency:
 
     word: Word
     reason: str = ""
-    """Why it is unknown; empty of what is modelled."""
+    """Why it is unknown, or what it rests on beside a fit."""
     value_ms: float | None = None
     low_ms: float | None = None
     high_ms: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -108,6 +109,16 @@ class LatencyOf(Spec):
         """The runtime with its version, as a verdict names it."""
         return f"{self.runtime} {self.version}".strip()
 
+    @property
+    def counted(self) -> bool:
+        """Whether instructions are counted in the model's own graph, and no rows are fitted."""
+        return self.form == INSTRUCTIONS
+
+
+INSTRUCTIONS = "instructions"
+GENERATED_C = LatencyOf(board="", runtime="potstill C", version="", dtype="int8", threads="1", form=INSTRUCTIONS)
+"""The C that `export-c` and the exporter `c` write, on a core whose instructions are modelled; no profile names it."""
+
 
 class DeviceProfile(Spec):
     """A device."""
@@ -155,6 +166,17 @@ class DeviceProfile(Spec):
         if self.kind in ("mcu", "mcu_npu") and self.flash_bytes is None:
             raise ValueError("flash_bytes is required of a microcontroller; got nothing")
         return self
+
+    @property
+    def core(self) -> str:
+        """A microcontroller's main core as compilers call it, such as "cortex-m4"; empty of others, and of cores that are no Cortex-M."""
+        found = re.search(r"Cortex-(M\d+)", self.cores.text) if self.small else None
+        return f"cortex-{found[1].lower()}" if found else ""
+
+    @property
+    def runtimes(self) -> tuple[LatencyOf, ...]:
+        """What latencies can be asked for, generated C among them where its instructions are modelled for the core."""
+        return (*self.latency, *([GENERATED_C] if self.core == "cortex-m4" else []))
 
     @property
     def small(self) -> bool:

@@ -35,6 +35,7 @@ class CSpec(ExporterSpec):
 
     suffix: ClassVar[str] = ".c"
     runtime: ClassVar[str] = "potstill.core.runtimes.c"
+    runs_in: ClassVar[tuple[str, ...]] = ("potstill C",)
     packages: ClassVar[tuple[str, ...]] = ("litert_torch", "ai_edge_litert", "tflite_micro")
     program: ClassVar[bool] = True
     integers: ClassVar[bool] = True
@@ -56,29 +57,36 @@ class CSpec(ExporterSpec):
     def export(
         self, module: nn.Module, example_BX: NDArray[Any], out: Path, quant: QuantSpec | None = None
     ) -> Artifact:
+        from potstill.mcu.export import generate, write_files
+        from potstill.mcu.rows import as_inputs
+
+        self.check_tools()
+        data, host = self.tflite(module, example_BX, quant)
+        given = by_host({"host": host}, example_BX[:_GOLDEN])
+        made = generate(data, "student.tflite", lambda model: as_inputs(model, given), SAMPLES, host)
+        return self.load(write_files(made, out / FOLDER))
+
+    def tflite(
+        self, module: nn.Module, example_BX: NDArray[Any], quant: QuantSpec | None
+    ) -> tuple[bytes, dict[str, Any] | None]:
+        """Return (the .tflite file that becomes C, what it leaves to the host); arguments and errors as those of `export`."""
         require("litert_torch", "runtimes", "export.c")
         import torch
 
         from potstill.exporters import _litert_convert as litert
-        from potstill.mcu.export import generate, write_files
-        from potstill.mcu.rows import as_inputs
 
         if quant is None or quant.scheme not in STATIC:
             got = "float32" if quant is None else f"scheme {quant.scheme!r}"
             raise ExportError(
                 f"export.c: the model must be in integers throughout; got {got}. Add a step: kind: quantize, scheme: int8_static_per_channel"
             )
-        self.check_tools()
         example = torch.from_numpy(example_BX[:2].copy())
         try:
             with quiet():
                 ready = litert.prepared(module, quant, example, leaves="log-mel")
-                data = litert.converted(ready.module, ready.example_1X, quant)
+                return litert.converted(ready.module, ready.example_1X, quant), ready.host
         except ExportError:
             raise
         except Exception as err:
             raise ExportError(f"export.c: the model must be expressible at batch 1; got {culprit(err, module)}. Replace it in the model's forward, or "
                               "use kind: onnx.") from err  # fmt: skip
-        given = by_host({"host": ready.host}, example_BX[:_GOLDEN])
-        made = generate(data, "student.tflite", lambda model: as_inputs(model, given), SAMPLES, ready.host)
-        return self.load(write_files(made, out / FOLDER))

@@ -11,8 +11,8 @@ from potstill.mcu.code import Arg, Call, Constant, Raw, Value
 from potstill.mcu.model import Model, Op, Tensor
 from potstill.mcu.numbers import multiplier
 
-UNARY = frozenset({"LOGISTIC", "TANH", "HARD_SWISH", "RELU", "RELU6", "RELU_N1_TO_1", "LEAKY_RELU", "ELU", "ABS", "SQUARE", "SQRT", "RSQRT", "NEG", "EXP"})  # fmt: skip
-"""Operators of one int8 tensor, each code by itself: where TensorFlow Lite Micro has them, they become a table of its answers."""
+UNARY = frozenset({"LOGISTIC", "TANH", "HARD_SWISH", "RELU", "RELU6", "LEAKY_RELU", "ELU", "ABS", "RSQRT"})  # fmt: skip
+"""Operators of one int8 tensor, each code by itself, that TensorFlow Lite Micro has: they become a table of its answers."""
 _FLOAT = {"ADD": "PS_FLOAT_ADD", "SUB": "PS_FLOAT_SUB", "MUL": "PS_FLOAT_MUL", "DIV": "PS_FLOAT_DIV"}
 
 

@@ -23,6 +23,7 @@ _BUILD_S, _RUN_S, _START_S = 300, 600, 60
 _APT = "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm"
 SERVE = Path(__file__).parent / "target" / "serve.c"
 """Reads rows from a file of the emulator's host, runs the model over them and says what that took."""
+_KERNELS = Path(__file__).parent / "kernels"
 _FAULT = 99
 
 
@@ -152,15 +153,7 @@ def build_core(
         MissingExtraError: there is no compiler for the core.
     """
     folder, cc = folder.resolve(), tool("arm-none-eabi-gcc")  # the compiler is started in it
-    flags = [
-        *core.flags,
-        "-mthumb",
-        *FLAGS,
-        "-ffunction-sections",
-        "-fdata-sections",
-        f"-I{folder}",
-        *(f"-D{d}" for d in defines),
-    ]
+    flags = [*_flags(core), f"-I{folder}", *(f"-D{d}" for d in defines)]
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch) / "model.o"
         _compiled([cc, *flags, "-c", str(folder / "model.c"), "-o", str(model)], folder)
@@ -189,6 +182,23 @@ def build_core(
     sections = dict(_sections(out))
     flash = sum(sections.get(n, 0) for n in (".text", ".rodata", ".ARM.exidx", ".data"))
     return Image(out, flash - weights, weights, sections.get(".data", 0) + sections.get(".bss", 0))
+
+
+def kernel_sizes(core: Core) -> dict[str, int]:
+    """Return {kernel: bytes of its code on a core, with the helpers of its file}. Raises as `build_core`."""
+    found: dict[str, int] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for source in sorted(_KERNELS.glob("*.c")):
+            made = Path(scratch) / f"{source.stem}.o"
+            _compiled([tool("arm-none-eabi-gcc"), *_flags(core), "-c", str(source), "-o", str(made)], Path(scratch))
+            parts = {n.split(".", 2)[2]: size for n, size in _sections(made) if n.startswith((".text.", ".rodata."))}
+            helpers = sum(size for n, size in parts.items() if not n.startswith("ps_"))
+            found |= {n: size + helpers for n, size in parts.items() if n.startswith("ps_")}
+    return found
+
+
+def _flags(core: Core) -> list[str]:
+    return [*core.flags, "-mthumb", *FLAGS, "-ffunction-sections", "-fdata-sections"]
 
 
 def emulate(image: Path, core: Core, report: dict[str, Any], rows: Sequence[Sequence[NDArray[Any]]]) -> Emulated:

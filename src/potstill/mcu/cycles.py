@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable
 
 _LEAST, _MOST, _MOST_DENSE = 1.23, 1.5, 1.8
 _SOURCE = (
@@ -12,16 +11,20 @@ _SOURCE = (
 )
 
 
-def cycles(core: str, instructions: int, operators: Sequence[dict[str, Any]]) -> tuple[tuple[float, float] | None, str]:
+def cycles(core: str, instructions: float, *, dense: bool) -> tuple[tuple[float, float] | None, str]:
     """Return ((least, most) cycles of one inference, where the interval is from); None for a core whose cycles are not known.
 
     Args:
         core: as `build.CORES` names it.
         instructions: of one inference.
-        operators: of the report of generated C.
+        dense: whether most products are of fully connected layers.
     """
     if core != "cortex-m4":
         return None, f"cycles an instruction are known for cortex-m4 alone, not for {core}"
-    macs = sum(op["macs"] for op in operators)
-    dense = sum(op["macs"] for op in operators if op["kind"] == "FULLY_CONNECTED")
-    return (_LEAST * instructions, (_MOST_DENSE if 2 * dense > macs else _MOST) * instructions), _SOURCE
+    return (_LEAST * instructions, (_MOST_DENSE if dense else _MOST) * instructions), _SOURCE
+
+
+def mostly_dense(macs: Iterable[tuple[str, int]]) -> bool:
+    """Return whether most multiply-accumulates, of pairs of an operator's kind and its count, are of fully connected layers."""
+    found = [(kind == "FULLY_CONNECTED", n) for kind, n in macs]
+    return 2 * sum(n for dense, n in found if dense) > sum(n for _, n in found)

@@ -19,9 +19,9 @@ from potstill.mcu.code import Program
 from potstill.mcu.dead import without_dead_channels
 from potstill.mcu.draw import drawn
 from potstill.mcu.instructions import modelled
-from potstill.mcu.lower import lower
+from potstill.mcu.lower import Tables, lower
 from potstill.mcu.model import Model
-from potstill.mcu.oracle import Oracle, identity
+from potstill.mcu.oracle import Oracle, identity, tables
 from potstill.mcu.pads import without_pads
 from potstill.mcu.plan import Plan, plan_memory
 from potstill.mcu.read import parse
@@ -73,7 +73,7 @@ def generate(
         MissingExtraError: TensorFlow Lite Micro is not installed.
     """
     model = parse(data, name)
-    program = lower(without_pads(without_dead_channels(model)))
+    program = program_of(model)
     plan = plan_memory(program)
     rows = made_up(model, GOLDEN_ROWS) if golden is None else golden(model)
     oracle = Oracle(data, model)
@@ -96,6 +96,11 @@ def generate(
     report["files"] = {n: hashlib.sha256(b).hexdigest() for n, b in sorted(files.items())}
     files[REPORT] = atomic.json_bytes(report)
     return Generated(model, program, plan, files, report)
+
+
+def program_of(model: Model, tables_of: Tables = tables) -> Program:
+    """Return the calls that a model becomes; raises ExportError as `lower`."""
+    return lower(without_pads(without_dead_channels(model)), tables_of)
 
 
 def write_folder(made: Generated, out: Path) -> Path:

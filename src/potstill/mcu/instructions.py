@@ -14,18 +14,32 @@ from potstill.mcu.code import Call, Program
 
 COSTS = Path(__file__).parent / "instructions_m4.json"
 """{kernel: {count: instructions of each}}; `call` is what a call costs whatever it does."""
+MOST_OFF = 0.04
+"""Largest relative error of a modelled count, of the networks that docs/results/mcu.md judges it by."""
 _UNCOUNTED = frozenset({"taps"})
+_PRODUCTS, _PLACES = frozenset({"mac", "rest", "slow"}), frozenset({"call", "gather", "pixel", "row", "tap"})
+"""Counts of multiply-accumulates, and those that are the same however many channels there are."""
 
 
 def modelled(program: Program) -> int | None:
     """Return the instructions of one inference on a Cortex-M4 with the DSP extension, built by gcc -O2; None where a kernel was never
     fitted."""
-    costs = _costs()
-    if any(call.kernel not in costs for call in program.calls):
-        return None
-    return round(
-        sum(costs[call.kernel].get(name, 0.0) * n for call in program.calls for name, n in features(call).items())
-    )
+    return None if unfitted(program) else round(sum(shares(program)))
+
+
+def unfitted(program: Program) -> list[str]:
+    """Return the kernels that a program calls and whose costs were never fitted."""
+    return sorted({call.kernel for call in program.calls} - set(_costs()))
+
+
+def shares(program: Program) -> tuple[float, float, float]:
+    """Return (instructions of multiply-accumulates, of values, of places) of a program whose kernels were all fitted: these grow with the
+    products, with the activations, and with neither where only channels are more."""
+    costs, found = _costs(), [0.0, 0.0, 0.0]
+    for call in program.calls:
+        for name, n in features(call).items():
+            found[0 if name in _PRODUCTS else 2 if name in _PLACES else 1] += costs[call.kernel].get(name, 0.0) * n
+    return found[0], found[1], found[2]
 
 
 def features(call: Call) -> dict[str, int]:

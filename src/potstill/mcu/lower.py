@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 from potstill.mcu import _layers, _moves, _pointwise
 from potstill.mcu.code import Call, Program
 from potstill.mcu.model import Model, Op
 from potstill.mcu.oracle import tables
 
+Tables: TypeAlias = Callable[[Model, Sequence[Op]], dict[int, list[int]]]
+"""What unary operators make of each code, by the operator's index."""
 VIEWS = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS"})
 _LOWERED: dict[str, Callable[[Model, Op], Iterator[Call]]] = {
     "CONV_2D": _layers.conv,
@@ -45,18 +48,19 @@ KINDS = frozenset(_LOWERED) | VIEWS | _pointwise.UNARY
 """Operators that are expressed in C."""
 
 
-def lower(model: Model) -> Program:
+def lower(model: Model, tables_of: Tables = tables) -> Program:
     """Return the calls of a model.
 
     Args:
         model: checked by the reader.
+        tables_of: gives the tables of unary operators.
 
     Raises:
         ExportError: an operator, a type or a shape has no kernel; names its place, its layer, the reason and what to use instead.
     """
     calls: list[Call] = []
     _check_kinds(model)
-    table = tables(model, [op for op in model.ops if _tabled(model, op)])
+    table = tables_of(model, [op for op in model.ops if _tabled(model, op)])
     views: dict[int, int] = {}
     for op in model.ops:
         if op.kind in VIEWS:

@@ -99,16 +99,9 @@ def tables(model: Model, ops: Sequence[Op]) -> dict[int, list[int]]:
         ExportError: one has other types, or is none that TensorFlow Lite Micro has for int8.
         MissingExtraError: it is not installed.
     """
+    check_unary(model, ops)
     if not ops:
         return {}
-    for op in ops:
-        x, y = model.tensors[op.inputs[0]], model.tensors[op.outputs[0]]
-        if len(op.inputs) != 1 or x.dtype != "int8" or y.dtype != "int8" or len(x.scales) != 1 or len(y.scales) != 1:
-            raise model.refuse(
-                op,
-                "must read and give int8 codes",
-                f"{x.dtype} and {y.dtype}. Quantise it whole (int8_static_per_channel)",
-            )
     codes = np.arange(-128, 128, dtype=np.int8).reshape(1, 256)
     alone = _side_by_side(model, ops)
     try:
@@ -124,6 +117,18 @@ def tables(model: Model, ops: Sequence[Op]) -> dict[int, list[int]]:
         ) from err
     oracle.close()
     return {op.index: [int(v) for v in codes.ravel()] for op, codes in zip(ops, found, strict=True)}
+
+
+def check_unary(model: Model, ops: Sequence[Op]) -> None:
+    """Raise ExportError where a unary operator is not from codes to codes."""
+    for op in ops:
+        x, y = model.tensors[op.inputs[0]], model.tensors[op.outputs[0]]
+        if len(op.inputs) != 1 or x.dtype != "int8" or y.dtype != "int8" or len(x.scales) != 1 or len(y.scales) != 1:
+            raise model.refuse(
+                op,
+                "must read and give int8 codes",
+                f"{x.dtype} and {y.dtype}. Quantise it whole (int8_static_per_channel)",
+            )
 
 
 def _side_by_side(model: Model, ops: Sequence[Op]) -> Model:

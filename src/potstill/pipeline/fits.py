@@ -15,8 +15,12 @@ from potstill.core import artifact, atomic
 from potstill.core.errors import PotstillError
 from potstill.core.hashing import digest_json
 from potstill.core.tensorfile import open_arrays
-from potstill.devices.cost import Cost
+from potstill.devices.cost import Cost, cost_from
 from potstill.devices.read import read_cost
+from potstill.exporters.c import CSpec
+from potstill.mcu.estimate import CODE
+from potstill.mcu.export import SOURCE
+from potstill.mcu.instructions import COSTS
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.cuts import PlannedCut, example_rows
 from potstill.pipeline.graph import STUDENT, Graph
@@ -30,7 +34,7 @@ from potstill.verify.verdict import Subject, verdict_on
 if TYPE_CHECKING:
     from potstill.exporters import ExporterSpec
 
-_AS = "the student untrained, as ONNX"
+_AS, _AS_C = "the student untrained, as ONNX", "the student untrained, as the .tflite file that becomes C"
 
 
 def planned_verdicts(
@@ -77,25 +81,26 @@ def _before(
     if recipe.task.output == "tokens":
         return subject_of(exporter, recipe.task, Path(file), None, {})
     try:
-        cost = _cut(_cost(recipe, shape, cache), _plans(graph, cache, cuts))
+        cost = _cut(_cost(recipe, shape, cache, exporter), _plans(graph, cache, cuts))
     except PotstillError as err:
         return Subject(file, exporter.kind, None, str(err), exporter.runs_in)
-    return Subject(file, exporter.kind, cost, _AS, exporter.runs_in)
+    return Subject(file, exporter.kind, cost, _AS_C if isinstance(exporter, CSpec) else _AS, exporter.runs_in)
 
 
-def _cost(recipe: Recipe, shape: DataShape, cache: ArtifactCache) -> Cost:
+def _cost(recipe: Recipe, shape: DataShape, cache: ArtifactCache, exporter: ExporterSpec) -> Cost:
     """Return what the student costs, quantised as the recipe says; remembered, since an export takes seconds."""
     bits = next((s for s in recipe.steps if isinstance(s, QuantizeStep)), None)
     quantised = None if bits is None else [bits.scheme, bits.float_layers]
-    identity = ["cost", recipe.student.identity(cache.digests.digest), vars(shape.io), quantised]
+    as_c = exporter if isinstance(exporter, CSpec) else None
+    tables = [cache.digests.digest(COSTS), cache.digests.digest(CODE)] if as_c else []
+    identity = ["cost", tables, recipe.student.identity(cache.digests.digest), vars(shape.io), quantised]
     file = cache.root / "profiles" / f"{digest_json(identity)}.json"
     if not file.exists():
-        atomic.write_json(file, _exported_cost(recipe, shape, bits).as_dict())
-    found = atomic.read_json(file)
-    return Cost(**{k: v for k, v in found.items() if k != "macs"})
+        atomic.write_json(file, _exported_cost(recipe, shape, bits, as_c).as_dict())
+    return cost_from(atomic.read_json(file))
 
 
-def _exported_cost(recipe: Recipe, shape: DataShape, bits: QuantizeStep | None) -> Cost:
+def _exported_cost(recipe: Recipe, shape: DataShape, bits: QuantizeStep | None, as_c: CSpec | None) -> Cost:
     """Return the cost of a new student, exported as it would be: with what is done before it, which no quantisation rounds."""
     import torch
     from torch import nn
@@ -114,8 +119,13 @@ def _exported_cost(recipe: Recipe, shape: DataShape, bits: QuantizeStep | None) 
             else quantise(module, new.preprocess(rows), bits.scheme, bits.calibration, bits.float_layers).spec
         )
     whole = nn.Sequential(new.preprocess.inside, module).eval()
+    inputs = new.preprocess.outside_numpy(rows.numpy())
     with tempfile.TemporaryDirectory(prefix="potstill-plan-") as made:
-        return read_cost(OnnxSpec().export(whole, new.preprocess.outside_numpy(rows.numpy()), Path(made), spec).path)
+        if as_c is None:
+            return read_cost(OnnxSpec().export(whole, inputs, Path(made), spec).path)
+        path = Path(made) / SOURCE
+        path.write_bytes(as_c.tflite(whole, inputs, spec)[0])
+        return read_cost(path)
 
 
 def _plans(graph: Graph, cache: ArtifactCache, cuts: Sequence[PlannedCut]) -> list[dict[str, Any]]:

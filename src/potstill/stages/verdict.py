@@ -20,6 +20,8 @@ from potstill.devices.profile import DeviceProfile
 from potstill.devices.read import READABLE, read_cost
 from potstill.exporters import AnyExporter, ExporterSpec
 from potstill.exporters import registry as formats
+from potstill.mcu.estimate import CODE
+from potstill.mcu.instructions import COSTS
 from potstill.models import AnyModel
 from potstill.stages._artifacts import artifact_of
 from potstill.stages._base import StageContext, StageSpec, registry
@@ -67,14 +69,14 @@ class DeviceBudget(Budget):
             return next((e for e in exports if e.kind == self.export), None)
         profile = self.profile()
         fits = (
-            e for e in exports if profile.kind == HOST or any(r.runtime.startswith(e.runs_in) for r in profile.latency)
+            e for e in exports if profile.kind == HOST or any(r.runtime.startswith(e.runs_in) for r in profile.runtimes)
         )
         return next(fits, None)
 
     def identity(self, digest: Callable[[Path], str]) -> dict[str, Any]:
         return {
             **super().identity(digest), "device": self.profile().model_dump(mode="json"),
-            "published": [digest(rows.FILE), digest(memory.FILE)],
+            "published": [digest(file) for file in (rows.FILE, memory.FILE, COSTS, CODE)],
         }  # fmt: skip
 
 
@@ -88,7 +90,9 @@ def device_faults(
         if chosen is None and entry.export is not None:
             yield (i, "export"), f"must be one of the recipe's exports; got {entry.export!r}. It exports: {kinds}"
         elif chosen is None:
-            there = [k for k, cls in formats.items() if any(r.runtime.startswith(cls.runs_in) for r in profile.latency)]
+            there = [
+                k for k, cls in formats.items() if any(r.runtime.startswith(cls.runs_in) for r in profile.runtimes)
+            ]
             known = f"Export one of: {', '.join(there)}" if there else "No latency of it is published"
             yield (i, "device"), (f"{profile.name!r} must have a runtime that takes one of the recipe's exports; got {kinds}. {known}, or say "
                                   "which export is judged, though its latency there is unknown")  # fmt: skip

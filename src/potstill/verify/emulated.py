@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from potstill.core.errors import DeviceError, ParityError, PotstillError, neares
 from potstill.core.generated import by_host, report_of
 from potstill.devices import catalogue
 from potstill.mcu.build import CORES, STACK_BYTES, Core, Emulated, Image, build_core, build_host, emulate, run_host
-from potstill.mcu.cycles import cycles
+from potstill.mcu.cycles import cycles, mostly_dense
 from potstill.mcu.export import SOURCE, Rows, generate, made_up
 from potstill.mcu.oracle import Oracle, identity
 from potstill.mcu.read import read_model
@@ -50,11 +49,9 @@ def target_of(name: str) -> Target:
         raise DeviceError(f"--device: must be one of {', '.join(CORES)}, or a microcontroller with one of these cores; got {name!r}. "
                           f"{nearest(name, [*CORES, *catalogue.names()])}List them: potstill devices")  # fmt: skip
     profile = catalogue.profile_of(name)
-    found = re.search(r"Cortex-(M\d+)", profile.cores.text)
-    core_name = f"cortex-{found[1].lower()}" if found else profile.cores.shown()
-    if profile.flash_bytes is None or core_name not in CORES:
-        raise DeviceError(f"--device: must have one of the cores {', '.join(CORES)}; got {name!r} with {core_name}.")
-    core, clock = CORES[core_name], profile.clock_mhz
+    if profile.flash_bytes is None or profile.core not in CORES:
+        raise DeviceError(f"--device: must have one of the cores {', '.join(CORES)}; got {name!r} with {profile.core or profile.cores.shown()}.")  # fmt: skip
+    core, clock = CORES[profile.core], profile.clock_mhz
     sizes = []
     for figure, most in (
         (profile.flash_bytes, core.flash_bytes),
@@ -135,7 +132,8 @@ def _same(found: Rows, wanted: Rows, where: str) -> None:
 def _facts(
     report: dict[str, Any], target: Target, image: Image, run: Emulated, host_rows: int, rows_are: str
 ) -> dict[str, Any]:
-    each, why = cycles(target.core.name, run.instructions, report["operators"])
+    dense = mostly_dense((op["kind"], op["macs"]) for op in report["operators"])
+    each, why = cycles(target.core.name, run.instructions, dense=dense)
     times: dict[str, Any] = {
         "low": None,
         "high": None,

@@ -106,3 +106,17 @@ def test_a_fault_is_one_message(
 def test_python_says_the_same(model: Path) -> None:
     best = ps.fit(model, "stm32h743", int8=True, latency_ms=1000)[0]
     assert best.verdict == "fits" and best.latency.value_ms
+
+
+def test_generated_c_is_one_more_runtime(shared_data: Path) -> None:
+    """Of MLPerf Tiny's files, beside the published runtimes; a file that does not become C says why."""
+    for name, least, most in (("kws_ref_model", 73, 98), ("pretrainedResnet_quant", 250, 332), ("ad01_int8", 5.8, 9.3), ("vww_96_int8", 152, 203)):  # fmt: skip
+        code, out = said("fit", shared_data / "mlperf_tiny" / f"{name}.tflite", "--device", "stm32l4r5", "--json")
+        (found,) = [j for j in json.loads(out)["runtimes"] if j["runtime"]["runtime"] == "potstill C"]
+        lines = {line["name"]: line for line in found["lines"]}
+        assert code == 0 and found["verdict"] == "fits" and found["lines"][0]["word"] == "modelled"
+        assert least < lines["latency_ms"]["low"] < lines["latency_ms"]["high"] < most
+    code, out = said("fit", shared_data / "mlperf_tiny" / "kws_ref_model.tflite", "--device", "stm32l4r5")
+    assert "under potstill C" in out and "M instructions, modelled to 4 %, at 120 MHz" in out and "X-CUBE-AI" in out
+    code, out = said("devices", "show", "nano33ble")
+    assert code == 0 and "potstill C" in out and "no rows: instructions modelled" in out
