@@ -166,25 +166,15 @@ def compare(
     Raises:
         PotstillError: as the command line.
     """
-    import os
-
     from potstill.pipeline.arms import ARMS, CompareSpec
     from potstill.pipeline.cache import default_root
-    from potstill.pipeline.compare import compare as run_compare
-    from potstill.recipe.load import load
-    from potstill.report.compared import build
+    from potstill.report.compared import compare_file
     from potstill.stages import RunOptions
 
-    path = Path(recipe)
-    found = load(path)
-    found = found if seeds is None else found.model_copy(update={"seeds": seeds})
-    folder = Path(out) if out is not None else Path("runs") / f"{found.name}-compare"
     spec = CompareSpec(arms=tuple(arms) or ARMS, weight_bytes=weight_bytes, macs=macs)
-    options, cores = RunOptions(cache=default_root(), threads=threads), threads or os.cpu_count() or 1
-    done = run_compare(found, spec, path.read_text(encoding="utf-8-sig"), folder, options, Progress(progress), cores)
-    if done.changed or not (folder / "compare.html").exists():
-        build(folder)
-    return Comparison(folder, done.results)
+    options = RunOptions(cache=default_root(), threads=threads)
+    done = compare_file(Path(recipe), spec, seeds, None if out is None else Path(out), options, Progress(progress))
+    return Comparison(done.folder, done.results)
 
 
 def fit(
@@ -233,13 +223,18 @@ def plan_pruning(
     Raises:
         PotstillError: a setting is wrong, or nothing can be cut; says why.
         BudgetError: the budget cannot be reached; says the least that can.
+        DeviceError: it is not known whether the least that can be left fits the budget's device.
         MissingExtraError: the extra `prune` is not installed.
     """
+    from torch import nn
+
     from potstill.compress import prune as pruning
+    from potstill.verify.on_device import device_judge
 
     gradients = None if loss is None else pruning.gradients_of(loss)
-    wanted = pruning.settings_of(settings)
-    return pruning.plan_pruning(module, _arguments(example), wanted, gradients=gradients, seed=seed, first=first)
+    wanted, arguments = pruning.settings_of(settings), _arguments(example)
+    judge = device_judge(wanted.budget, nn.Identity(), [x.detach().numpy() for x in arguments if wanted.budget])
+    return pruning.plan_pruning(module, arguments, wanted, gradients=gradients, seed=seed, first=first, judge=judge)
 
 
 def prune(

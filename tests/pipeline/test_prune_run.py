@@ -77,23 +77,44 @@ def test_cut_and_trained_twice_to_the_report(tmp_path: Path, cache: Path, cli: A
     assert json.loads(said.stdout)["accuracy"]["value"] == artifact["accuracy"]["value"]
 
 
+def test_cut_to_a_devices_budget_the_exported_file_keeps_to_it(tmp_path: Path, cache: Path, cli: Any) -> None:
+    recipe = yaml.safe_load(small(tmp_path).read_text())
+    inherit, prune, distill = recipe["steps"][:3]
+    prune |= {"budget": {"device": "rpi4", "flash_bytes": 60_000}, "round_to": 4, "importance": "random"}
+    distill |= {"objectives": [{"kind": "soft-label"}], "training": {"epochs": 1}}
+    recipe |= {"steps": [inherit, prune, distill], "controls": [], "export": [{"kind": "litert"}]}
+    path = tmp_path / "device.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    cli("run", path, "--out", "run", "--threads", "1")
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    (found,) = results["pruning"]
+    assert found["plan"]["fits"].startswith("rpi4 under ") and "flash binds" in found["plan"]["fits"]
+    assert found["plan"]["after"]["params"] < found["plan"]["before"]["params"]
+    (judged,) = ps.fit(tmp_path / "run" / "student.tflite", "rpi4", flash_bytes=60_000)[:1]
+    assert judged.verdict == "fits" and judged.cost is not None and 30_000 < judged.cost.weight_bytes <= 60_000
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "It is the least that fits rpi4 under " in page
+
+
 @pytest.mark.parametrize(
     ("edit", "code", "told"),
     [
         ({"budget": {"params": 0.001}}, 3, "steps[1].budget.params: must be at least"),
+        ({"budget": {"device": "rpi4", "flash_bytes": 10}}, 3, "steps[1].budget.device: must fit once all is cut that can be; got 'rpi4', under"),
+        ({"budget": {"device": "rpi44"}}, 2, "steps[1].budget.device: must be one of the profiles, or a .yaml file; got 'rpi44'. Nearest: 'rpi4'"),
         ({"protect": ["layer9"]}, 2, "steps[1].protect: must name modules of the model; got 'layer9'. Nearest: 'layer"),
         ({"ratio": 0.5}, 2, "steps[1]: must have exactly one of ratio and budget; got both"),
         ({"importance": "taylr"}, 2, "steps[1].importance: must be 'l1', 'l2', 'taylor', 'bn-scale' or 'random'; got 'taylr'. Nearest: 'taylor'"),
         ({"round_to": 64}, 2, "must find a layer that can be cut; got none"),
     ],
-    ids=["budget", "protect", "both", "typo", "too coarse"],
+    ids=["budget", "device", "no device", "protect", "both", "typo", "too coarse"],
 )  # fmt: skip
 def test_what_cannot_be_cut_is_said_before_the_teacher_is_trained(
     tmp_path: Path, cache: Path, cli: Any, edit: dict[str, Any], code: int, told: str
 ) -> None:
     recipe = yaml.safe_load(small(tmp_path).read_text())
     inherit, prune, distill = recipe["steps"][:3]
-    recipe["steps"] = [inherit, prune | edit, distill]
+    recipe |= {"steps": [inherit, prune | edit, distill], "export": [{"kind": "litert"}]}
     (tmp_path / "prune.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     done = cli("run", "prune.yaml", "--out", "run", check=code)
     assert told in " ".join(done.stderr.split()), done.stderr

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from potstill.compress._layers import ROOTS, cut, refusal, tensors, width, zero
 from potstill.compress._select import Scores, conflicts, gone, left, merged, scores, step_of
-from potstill.compress._settings import PruneSettings
+from potstill.compress._settings import PruneBudget, PruneSettings
 from potstill.compress._trace import Bundle, Member, trace
-from potstill.core.errors import BudgetError, PotstillError, nearest
+from potstill.core.errors import BudgetError, DeviceError, PotstillError, nearest
+from potstill.devices.lines import Verdict
 from potstill.models._blocks import PadShortcut
 from potstill.models.tools.profile import macs_of
 
@@ -24,7 +25,11 @@ TOLERANCE = 1e-4
 """Largest difference of outputs, relative to the largest output, between channels set to zero and channels taken away: float
 rounding in another order of summation."""
 _BISECTIONS = 20
+_JUDGED = 8
+"""Bisections where each takes an export: to a 256th of the channels."""
 
+Judge = Callable[[nn.Module], tuple[Verdict, str]]
+"""A module that was cut -> (whether it surely fits a device's limits, unknown where a figure is; what stops it or binds, in words)."""
 Gone = dict[tuple[str, str], set[int]]
 """(path, side) of a layer -> places that go."""
 
@@ -64,12 +69,14 @@ class PruningPlan:
     before: Cost
     after: Cost
     gone: Gone
+    fits: str = ""
+    """Of a device's budget: by what the rest fits it, in words."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values, without the places."""
         return {
             "ratio": self.ratio, "layers": [asdict(layer) for layer in self.layers], "whole": self.whole,
-            "first": asdict(self.first), "before": asdict(self.before), "after": asdict(self.after),
+            "first": asdict(self.first), "before": asdict(self.before), "after": asdict(self.after), "fits": self.fits,
         }  # fmt: skip
 
 
@@ -112,10 +119,10 @@ class Planner:
 
     def __init__(
         self, module: nn.Module, example: tuple[Any, ...], settings: PruneSettings, first: nn.Module,
-        gradients: Callable[[nn.Module], Mapping[str, Tensor]] | None, seed: int, where: str,
+        gradients: Callable[[nn.Module], Mapping[str, Tensor]] | None, seed: int, where: str, judge: Judge | None = None,
     ) -> None:  # fmt: skip
         self.module, self.example, self.settings, self.where = module, example, settings, where
-        self.first, self.seed = first, seed
+        self.first, self.seed, self.judge = first, seed, judge
         self._check_names()
         self.owners: dict[int, list[str]] = {}
         for name, weight in module.named_parameters(remove_duplicate=False):
@@ -131,11 +138,15 @@ class Planner:
             raise PotstillError(f"{where}: must find a layer that can be cut; got none. {self._reasons()}")
         self.units = [self._first_units(b) for b in self.able]
         self._costs: dict[tuple[int, ...], Cost] = {}
+        self._verdicts: dict[tuple[int, ...], tuple[Verdict, str]] = {}
 
     def plan(self) -> PruningPlan:
         """Return the plan."""
         first, before = cost(self.first, self.example), self._cost([b.units for b in self.able])
-        ratio = self.settings.ratio if self.settings.ratio is not None else self._bisect(first, before)
+        budget, ratio = self.settings.budget, self.settings.ratio
+        if ratio is None:
+            assert budget is not None
+            ratio = self._to_cost(budget, first, before) if budget.device is None else self._to_device(budget.device)
         counts = self._left(ratio)
         after = self._cost(counts)
         if after.params >= before.params:
@@ -144,15 +155,15 @@ class Planner:
                 f"(of {first.params:,} before anything was cut). Ask for more, or lower round_to={self.settings.round_to}. "
                 f"{self._reasons()}".rstrip()
             )
-        what = self._gone(counts)
-        twin = copy.deepcopy(self.module)
-        apply(twin, what, cut)
+        on = None if budget is None else budget.device
+        fits = "" if on is None else f"{on} {self._verdict(counts)[1]}"
+        what, twin = self._gone(counts), self._twin(counts)
         layers = [
             LayerPlan(path, width(part, "out"), width(twin.get_submodule(path), "out"))
             for path, part in self.module.named_modules()
             if isinstance(part, (*ROOTS, nn.RNNBase))
         ]
-        return PruningPlan(ratio, layers, self._whole(), first, before, after, what)
+        return PruningPlan(ratio, layers, self._whole(), first, before, after, what, fits)
 
     def _check_names(self) -> None:
         names = [name for name, _ in self.module.named_modules() if name]
@@ -266,15 +277,24 @@ class Planner:
     def _cost(self, counts: Sequence[int]) -> Cost:
         key = tuple(counts)
         if key not in self._costs:
-            twin = copy.deepcopy(self.module)
-            apply(twin, self._gone(counts), cut)
-            self._costs[key] = cost(twin, self.example)
+            self._costs[key] = cost(self._twin(counts), self.example)
         return self._costs[key]
 
-    def _bisect(self, first: Cost, before: Cost) -> float:
-        """Return the smallest ratio whose cut keeps the budget."""
-        budget = self.settings.budget
-        assert budget is not None
+    def _verdict(self, counts: Sequence[int]) -> tuple[Verdict, str]:
+        assert self.judge is not None, "who asks for a device brings what judges by it"
+        key = tuple(counts)
+        if key not in self._verdicts:
+            self._verdicts[key] = self.judge(self._twin(counts))
+        return self._verdicts[key]
+
+    def _twin(self, counts: Sequence[int]) -> nn.Module:
+        """Return a copy of the module, cut."""
+        twin = copy.deepcopy(self.module)
+        apply(twin, self._gone(counts), cut)
+        return twin
+
+    def _to_cost(self, budget: PruneBudget, first: Cost, before: Cost) -> float:
+        """Return the smallest ratio whose cut keeps to a number of parameters, MACs or bytes."""
         name, value = budget.measure, budget.value
         whole = getattr(first, name)
         most = value * whole if value < 1 else value
@@ -290,13 +310,38 @@ class Planner:
                 f"{self.where}.budget.{name}: must be less than what there is, {getattr(before, name):,} "
                 f"({getattr(before, name) / whole:.3f} of {whole:,}); got {value:g}. Nothing would be cut."
             )
+        return self._smallest(lambda counts: getattr(self._cost(counts), name) <= most, _BISECTIONS)
+
+    def _to_device(self, device: str) -> float:
+        """Return the smallest ratio whose cut fits a device."""
+        where = f"{self.where}.budget.device"
+        whole, now = self._verdict([b.units for b in self.able])
+        if whole == "fits":
+            raise BudgetError(f"{where}: must be less than what there is; got {device!r}, {now}. Nothing would be cut.")
+        least, why = self._verdict(self._left(1.0))
+        if least == "does not fit":
+            raise BudgetError(
+                f"{where}: must fit once all is cut that can be; got {device!r}, {why}. Raise the limits, lower "
+                f"round_to={self.settings.round_to}, protect less, or start from a smaller model. {self._reasons()}".rstrip()
+            )
+        # A model may be too small for what is known of a device: then the first that is not too large is known, or none is.
+        enough: tuple[Verdict, ...] = ("fits",) if least == "fits" else ("fits", "unknown")
+        nowhere = whole == least == "unknown"
+        ratio = 0.0 if nowhere else self._smallest(lambda counts: self._verdict(counts)[0] in enough, _JUDGED)
+        verdict, why = (whole, now) if nowhere else self._verdict(self._left(ratio))
+        if verdict != "fits":
+            raise DeviceError(
+                f"{where}: must be a device of which it is known whether what is left fits it; got {device!r}, {why}. Give limits that are known "
+                "there, or a budget of params, macs or bytes."
+            )
+        return ratio
+
+    def _smallest(self, keeps: Callable[[Sequence[int]], bool], num: int) -> float:
+        """Return the smallest ratio whose cut keeps to the budget, by bisection; that of everything does."""
         low, high = 0.0, 1.0
-        for _ in range(_BISECTIONS):
+        for _ in range(num):
             middle = (low + high) / 2
-            if getattr(self._cost(self._left(middle)), name) <= most:
-                high = middle
-            else:
-                low = middle
+            low, high = (low, middle) if keeps(self._left(middle)) else (middle, high)
         return high
 
     def _whole(self) -> dict[str, str]:

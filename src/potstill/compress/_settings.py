@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from potstill.core.spec import Spec
+from potstill.devices.catalogue import DeviceName, identity_of
+from potstill.devices.lines import Limits
 
 Importance = Literal["l1", "l2", "taylor", "bn-scale", "random"]
 Scope = Literal["global", "per-layer"]
 
 
-class PruneBudget(Spec):
+_MEASURES = ("params", "macs", "bytes", "device")
+
+
+class PruneBudget(Limits):
     """How much of a model may be left, by exactly one measure: below 1, a share of the model that nothing was cut from; else the
-    number itself."""
+    number itself. Or what it may take on a `device`, of which `latency_ms` to `energy_mj` are the limits."""
 
     params: float | None = Field(default=None, gt=0)
     """Parameters."""
@@ -22,22 +29,34 @@ class PruneBudget(Spec):
     """Multiply-accumulates of one sample."""
     bytes: float | None = Field(default=None, gt=0)
     """Size of the weights' file."""
+    device: DeviceName | None = None
+    """As `potstill devices` lists them, or a profile in YAML: what is left must fit its memory and the limits that are given beside it, as its
+    verdict models them."""
+    int8: bool = False
+    """Of a device: judge it as it will be in 8 bits. A recipe with a quantize step in integers does so by itself."""
 
     @model_validator(mode="after")
     def _one(self) -> PruneBudget:
-        given = [name for name in ("params", "macs", "bytes") if getattr(self, name) is not None]
+        given = [name for name in _MEASURES if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"must name one of params, macs and bytes; got {', '.join(given) or 'none'}")
+            raise ValueError(f"must name one of params, macs, bytes and device; got {', '.join(given) or 'none'}")
+        limits = [name for name in (*Limits.model_fields, "int8") if getattr(self, name)]
+        if self.device is None and limits:
+            raise ValueError(f"must name the device that {limits[0]} is of; got none")
         return self
+
+    def identity(self, digest: Callable[[Path], str]) -> dict[str, Any]:
+        on = {} if self.device is None else identity_of(self.device, digest)
+        return {**super().identity(digest), **on}
 
     @property
     def measure(self) -> str:
-        """params, macs or bytes."""
-        return next(name for name in ("params", "macs", "bytes") if getattr(self, name) is not None)
+        """params, macs, bytes or device."""
+        return next(name for name in _MEASURES if getattr(self, name) is not None)
 
     @property
     def value(self) -> float:
-        """The number."""
+        """The number of params, macs or bytes."""
         return float(getattr(self, self.measure))
 
 

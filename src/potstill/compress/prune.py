@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from potstill.compress._layers import cut, zero
-from potstill.compress._planner import Planner, PruningPlan, apply, differs
+from potstill.compress._planner import Judge, Planner, PruningPlan, apply, differs
 from potstill.compress._settings import PruneSettings
 from potstill.core.errors import PotstillError
 
@@ -30,6 +30,7 @@ def plan_pruning(
     gradients: Callable[[nn.Module], Mapping[str, Tensor]] | None = None,
     seed: int = 0,
     where: str = "prune",
+    judge: Judge | None = None,
 ) -> PruningPlan:
     """Return what would be cut; the module is left as it is.
 
@@ -41,15 +42,17 @@ def plan_pruning(
         gradients: module -> gradient of a loss by the parameter's name, for importance taylor.
         seed: of chance.
         where: names the cut in errors.
+        judge: says whether a module that was cut fits the budget's device, where it names one.
 
     Raises:
         PotstillError: the module cannot be traced or no layer can be cut (says which and why); `protect` names no module; the cut
             asks for no more than an earlier one.
         BudgetError: the budget cannot be reached; says the least that can.
+        DeviceError: it is not known what the least would take on the budget's device; says why.
         MissingExtraError: torch-pruning is not installed.
     """
     module = copy.deepcopy(module).eval()
-    return Planner(module, example, settings, first or module, gradients, seed, where).plan()
+    return Planner(module, example, settings, first or module, gradients, seed, where, judge).plan()
 
 
 def settings_of(given: Mapping[str, Any]) -> PruneSettings:

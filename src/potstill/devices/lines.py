@@ -15,8 +15,9 @@ Verdict = Literal["fits", "does not fit", "unknown"]
 Word = Literal["measured", "emulated", "modelled", "unknown"]
 
 
-class Budget(Spec):
-    """What a model may take on a device; what is left out is not judged, save that it must fit the device's own memory."""
+class Limits(Spec):
+    """What a model may take on a device, as far as its graph says it; what is left out is not judged, save that it must fit the device's own
+    memory."""
 
     latency_ms: float | None = Field(default=None, gt=0)
     """Milliseconds of one sample."""
@@ -26,6 +27,11 @@ class Budget(Spec):
     """Weights and code on a microcontroller, weights elsewhere."""
     energy_mj: float | None = Field(default=None, gt=0)
     """Millijoules of one sample."""
+
+
+class Budget(Limits):
+    """What a model may take on a device, and what it may lose there."""
+
     accuracy_drop: float | None = Field(default=None, gt=0)
     """Points of the headline that the exported file may lose against the teacher on the test split."""
 

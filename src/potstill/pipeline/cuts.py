@@ -8,10 +8,9 @@ from typing import Any
 from potstill.core import rng
 from potstill.core.extras import require
 from potstill.pipeline.cache import ArtifactCache
-from potstill.pipeline.graph import Graph, data_shape
+from potstill.pipeline.graph import STUDENT, Graph, data_shape
 from potstill.pipeline.shape import DataShape
-from potstill.recipe.model import Recipe
-from potstill.stages.prune import PruneStep
+from potstill.stages.prune import PruneStage
 from potstill.taps import Place
 
 _ROWS = 4
@@ -41,6 +40,7 @@ class PlannedCut:
             f"steps[{self.step}] prune: about {after['params']:,} of {before['params']:,} parameters and {after['macs']:,} of "
             f"{before['macs']:,} MACs are left, with {cut} of {len(self.plan['layers'])} layers narrower"
             + (f"; whole stay {kept}" if kept else "")
+            + (f"; it would fit {self.plan['fits']}" if self.plan["fits"] else "")
             + "."
         )
 
@@ -50,6 +50,7 @@ def check_cuts(graph: Graph, cache: ArtifactCache) -> list[PlannedCut]:
 
     Raises:
         BudgetError: a budget cannot be reached.
+        DeviceError: what is left cannot be judged on a budget's device.
         PotstillError: nothing can be cut, or `protect` names no module.
         MissingExtraError: torch-pruning is not installed.
     """
@@ -60,28 +61,37 @@ def check_cuts(graph: Graph, cache: ArtifactCache) -> list[PlannedCut]:
     if shape is None:
         require("torch_pruning", "prune", "steps: prune")
         return []
-    return _try(graph.recipe, shape)
+    return _try(graph, shape)
 
 
-def _try(recipe: Recipe, shape: DataShape) -> list[PlannedCut]:
+def _try(graph: Graph, shape: DataShape) -> list[PlannedCut]:
     import torch
 
     from potstill.compress.prune import plan_pruning, prune
     from potstill.models.tools.build import new_model
     from potstill.taps.places import ROWS, list_places
+    from potstill.verify.on_device import device_judge
 
+    recipe = graph.recipe
     with torch.random.fork_rng(devices=()):
         torch.default_generator.manual_seed(rng.seed_of(recipe.seed, "init"))
         new = new_model(recipe.student, shape.io, shape.stats)
         first = new_model(recipe.student, shape.io, shape.stats).module
-    example = (new.preprocess(example_rows(shape)),)
+    rows = example_rows(shape)
+    example, outside = (new.preprocess(rows),), [new.preprocess.outside_numpy(rows.numpy())]
     out = []
-    for i, step in enumerate(recipe.steps):
-        if not isinstance(step, PruneStep):
+    for i in range(len(recipe.steps)):
+        node = graph.nodes.get(f"steps/{STUDENT}/seed{recipe.seed}/{i + 1}-prune")
+        if node is None:
             continue
+        assert isinstance(node.spec, PruneStage)
+        step = node.spec
         # Without a gradient yet, squares stand for taylor: how many channels can go does not depend on which.
         settings = step.model_copy(update={"importance": "l2"}) if step.importance == "taylor" else step
-        plan = plan_pruning(new.module, example, settings, first=first, seed=recipe.seed, where=f"steps[{i}]")
+        judge = device_judge(step.budget, new.preprocess.inside, outside, step.runtimes)
+        plan = plan_pruning(
+            new.module, example, settings, first=first, seed=recipe.seed, where=f"steps[{i}]", judge=judge
+        )
         prune(new.module, plan, example, f"steps[{i}]")
         out.append(PlannedCut(i, plan.as_dict(), list_places(new.module, example[0][:ROWS], "student")))
     return out

@@ -106,8 +106,8 @@ def _exported_cost(recipe: Recipe, shape: DataShape, bits: QuantizeStep | None, 
     from torch import nn
 
     from potstill.compress.quantize import quantise
-    from potstill.exporters.onnx import OnnxSpec
     from potstill.models.tools.build import new_model
+    from potstill.verify.on_device import exported_cost
 
     with torch.random.fork_rng(devices=()):
         new = new_model(recipe.student, shape.io, shape.stats)
@@ -118,13 +118,12 @@ def _exported_cost(recipe: Recipe, shape: DataShape, bits: QuantizeStep | None, 
             if bits is None
             else quantise(module, new.preprocess(rows), bits.scheme, bits.calibration, bits.float_layers).spec
         )
-    whole = nn.Sequential(new.preprocess.inside, module).eval()
     inputs = new.preprocess.outside_numpy(rows.numpy())
+    if as_c is None:
+        return exported_cost(new.preprocess.inside, module, inputs, spec)
     with tempfile.TemporaryDirectory(prefix="potstill-plan-") as made:
-        if as_c is None:
-            return read_cost(OnnxSpec().export(whole, inputs, Path(made), spec).path)
         path = Path(made) / SOURCE
-        path.write_bytes(as_c.tflite(whole, inputs, spec)[0])
+        path.write_bytes(as_c.tflite(nn.Sequential(new.preprocess.inside, module).eval(), inputs, spec)[0])
         return read_cost(path)
 
 

@@ -206,6 +206,8 @@ def _job(graph: Graph, arm: str, seed: int, teacher: TeacherSpec) -> StepJob:
         task=recipe.task, student=recipe.student, teacher=teacher, labels=recipe.labels, augment=recipe.augment,
         seed=seed, augment_seed=recipe.seed, control=None if arm == STUDENT else arm, controls=recipe.controls,
         features=FeaturesSpec() if graph.waits else recipe.features,
+        runtimes=tuple(dict.fromkeys(name for e in recipe.export for name in e.runs_in)) if recipe.export else None,
+        int8=any(step.leaves_integers() for step in recipe.steps),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ Reads `compare.json`; computes no figure of its own.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from itertools import cycle
@@ -19,7 +20,38 @@ from potstill.report._fitted import fitted
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from potstill.core.progress import Progress
+    from potstill.pipeline.arms import CompareSpec
+    from potstill.pipeline.compare import Compared
+    from potstill.stages import RunOptions
+
+PAGE = "compare.html"
 _LINES = {"weight_bytes": "bytes of weights", "macs": "MACs"}
+
+
+def compare_file(
+    path: Path, spec: CompareSpec, seeds: int | None, out: Path | None, options: RunOptions, progress: Progress
+) -> Compared:
+    """Compare the arms of a recipe's file, and write the page.
+
+    Args:
+        path: of the recipe.
+        spec: arms and budget.
+        seeds: trainings of each arm; None takes the recipe's.
+        out: folder; None: runs/<name>-compare.
+        options: where and how.
+        progress: where to report.
+    """
+    from potstill.pipeline.compare import compare
+    from potstill.recipe.load import load
+
+    recipe = load(path)
+    recipe = recipe if seeds is None else recipe.model_copy(update={"seeds": seeds})
+    folder, cores = out or Path("runs") / f"{recipe.name}-compare", options.threads or os.cpu_count() or 1
+    done = compare(recipe, spec, path.read_text(encoding="utf-8-sig"), folder, options, progress, cores)
+    if done.changed or not (folder / PAGE).exists():
+        build(folder)
+    return done
 
 
 def build(folder: Path) -> Path:
@@ -55,7 +87,7 @@ def build(folder: Path) -> Path:
             ),
         ],
     )
-    out = folder / "compare.html"
+    out = folder / PAGE
     atomic.write_bytes(out, html.encode())
     return out
 

@@ -100,6 +100,10 @@ class StepJob:
     features: FeaturesSpec = field(default_factory=FeaturesSpec)
     before: tuple[StepSpec, ...] = ()
     """The recipe's steps before this one; known where faults are looked for."""
+    runtimes: tuple[str, ...] | None = None
+    """What the names of published runtimes begin with that take one of the recipe's exports; None where it has none."""
+    int8: bool = False
+    """Whether the student ends in integers."""
 
 
 class StepSpec(Spec, ABC):
@@ -138,6 +142,10 @@ class StepSpec(Spec, ABC):
 
     def is_last(self) -> bool:
         """Return whether what this step leaves would be lost by any step after it."""
+        return False
+
+    def leaves_integers(self) -> bool:
+        """Return whether this step leaves a student in 8 bits or fewer."""
         return False
 
     def starts_trained(self) -> bool:

@@ -10,10 +10,11 @@ import numpy as np
 from pydantic import Field
 
 from potstill.compress._settings import PruneSettings
+from potstill.devices.host import HOST
 from potstill.models import AnyModel
 from potstill.stages._base import StageContext, StageSpec, StepJob, StepSpec, registry, steps
 from potstill.stages._controls import supervised
-from potstill.stages._parts import MICRO_BATCH, data_io, labelled_rows, set_threads
+from potstill.stages._parts import MICRO_BATCH, data_io, gather, labelled_rows, set_threads
 from potstill.stages._student import begun
 from potstill.tasks import AnyTask
 
@@ -39,9 +40,13 @@ class PruneStage(StageSpec, PruneSettings):
     """Training rows for taylor, and for the statistics of BatchNorm."""
     seed: int = 0
     """Of a student that nothing trained, and of chance."""
+    runtimes: tuple[str, ...] | None = None
+    """Of a device: what the names of those begin with that will take the file; None: any of them."""
 
     def uses(self) -> Iterator[str]:
         yield "potstill.compress.prune"
+        if self.budget is not None and self.budget.device is not None:
+            yield "potstill.verify.on_device"
 
     def run(self, context: StageContext) -> dict[str, Any]:
         from potstill.compress.prune import plan_pruning, prune, recalibrate
@@ -50,6 +55,7 @@ class PruneStage(StageSpec, PruneSettings):
         from potstill.models.tools.profile import profile
         from potstill.models.tools.saved import save_model
         from potstill.models.tools.sizes import sizes_of
+        from potstill.verify.on_device import device_judge
 
         set_threads(context.options.threads)
         started = time.monotonic()
@@ -63,6 +69,7 @@ class PruneStage(StageSpec, PruneSettings):
             plan = plan_pruning(
                 new.module, example, self, first=first, seed=self.seed, where=context.name,
                 gradients=lambda module: reader.gradients(module, self.calibration_rows),
+                judge=device_judge(self.budget, new.preprocess.inside, [reader.outside(rows[:2])], self.runtimes),
             )  # fmt: skip
             shown.advance(1)
             prune(new.module, plan, example, context.name)
@@ -89,6 +96,10 @@ class _Reader:
         """Return at most `num` rows, evenly spread."""
         rows = np.arange(len(self.split), dtype=np.int64) if among is None else among
         return rows[:: -(-len(rows) // num)][:num]
+
+    def outside(self, rows: Any) -> Any:
+        """Return what the host gives an exported model."""
+        return self.preprocess.outside_numpy(gather(self.split, rows)[0])
 
     def inputs(self, rows: Any) -> Tensor:
         """Return what the module is called with."""
@@ -140,7 +151,14 @@ class PruneStep(StepSpec, PruneSettings):
 
     def stage(self, job: StepJob) -> StageSpec:
         own = {name: getattr(self, name) for name in type(self).model_fields if name != "kind"}
+        if self._device() is not None:
+            assert self.budget is not None
+            budget = self.budget.model_copy(update={"int8": self.budget.int8 or job.int8})
+            own |= {"budget": budget, "runtimes": job.runtimes}
         return PruneStage(task=job.task, student=job.student, seed=job.seed, **own)
+
+    def _device(self) -> str | None:
+        return None if self.budget is None else self.budget.device
 
     def faults(self, job: StepJob) -> list[tuple[tuple[str | int, ...], str]]:
         trained = [step for step in job.before if step.teaches() is None]
@@ -148,6 +166,12 @@ class PruneStep(StepSpec, PruneSettings):
         if not trained and _untrained(job.student):
             out.append((("kind",), "cuts the student before anything trained it. Put a step before, {kind: inherit} for the "
                         "teacher or one of kind distill, or give student.weights"))  # fmt: skip
+        if self._device() == HOST:
+            out.append((("budget", "device"), "must be a device whose figures are modelled; got 'host', the machine that the run is on, which is "
+                        "measured only. Compare under a latency here with potstill compare --latency-ms, or give params, macs or bytes"))  # fmt: skip
+        if self._device() is not None and job.task.output == "tokens":
+            out.append((("budget", "device"), f"must not be given for a model that writes; got {self._device()!r}. What an answer takes depends on "
+                        "its length. Give params, macs or bytes"))  # fmt: skip
         earlier = [step for step in trained if isinstance(step, PruneStep)]
         if earlier and self._asks(earlier[-1]):
             out.append(self._asks(earlier[-1])[0])
@@ -158,7 +182,12 @@ class PruneStep(StepSpec, PruneSettings):
         if self.ratio is not None and earlier.ratio is not None and self.ratio <= earlier.ratio:
             return [(("ratio",), f"must be more than {earlier.ratio:g}, that of the prune step before; got {self.ratio:g}. A ratio "
                      "is of the model that nothing was cut from")]  # fmt: skip
-        if self.budget is None or earlier.budget is None or self.budget.measure != earlier.budget.measure:
+        if (
+            self.budget is None
+            or earlier.budget is None
+            or self.budget.measure != earlier.budget.measure
+            or self._device()
+        ):
             return []
         ours, theirs = self.budget.value, earlier.budget.value
         if (ours < 1) == (theirs < 1) and ours >= theirs:

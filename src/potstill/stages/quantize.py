@@ -197,6 +197,9 @@ class QuantizeStep(StepSpec):
     def reads_teacher(self) -> bool:
         return self.guide == "teacher" and reads_teacher(self.objectives)
 
+    def leaves_integers(self) -> bool:
+        return self.scheme != "float16"
+
     def is_last(self) -> bool:
         return True
 

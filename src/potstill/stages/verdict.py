@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import Field
 
 from potstill.core import atomic
 from potstill.core.artifact import manifest
 from potstill.core.errors import DeviceError
 from potstill.core.tensorfile import open_arrays
-from potstill.devices import memory, rows
-from potstill.devices.catalogue import profile_of
+from potstill.devices.catalogue import DeviceName, identity_of, profile_of
 from potstill.devices.lines import Budget
 from potstill.devices.profile import DeviceProfile
 from potstill.devices.read import READABLE, read_cost
 from potstill.exporters import AnyExporter, ExporterSpec
 from potstill.exporters import registry as formats
-from potstill.mcu.estimate import CODE
-from potstill.mcu.instructions import COSTS
 from potstill.models import AnyModel
 from potstill.stages._artifacts import artifact_of
 from potstill.stages._base import StageContext, StageSpec, registry
@@ -36,21 +33,10 @@ COSTED = "exported:costed"
 _WRITES = "it writes its answer token by token: what one answer takes depends on its length"
 
 
-def _device(value: str, info: ValidationInfo) -> str:
-    base = (info.context or {}).get("base")
-    if value.endswith((".yaml", ".yml")) and base is not None:
-        value = str(Path(base) / value)
-    try:
-        profile_of(value)
-    except DeviceError as err:
-        raise ValueError(str(err).removeprefix("device: ")) from err
-    return value
-
-
 class DeviceBudget(Budget):
     """A device, and what the student may take there."""
 
-    device: Annotated[str, AfterValidator(_device)] = Field(examples=["rpi4"])
+    device: DeviceName = Field(examples=["rpi4"])
     """As `potstill devices` lists them, a profile in YAML, or `host`: the machine that the run is on."""
     export: str | None = None
     """Which of the recipe's exports is judged; nothing takes the first that a runtime of the device takes."""
@@ -74,10 +60,7 @@ class DeviceBudget(Budget):
         return next(fits, None)
 
     def identity(self, digest: Callable[[Path], str]) -> dict[str, Any]:
-        return {
-            **super().identity(digest), "device": self.profile().model_dump(mode="json"),
-            "published": [digest(file) for file in (rows.FILE, memory.FILE, COSTS, CODE)],
-        }  # fmt: skip
+        return {**super().identity(digest), **identity_of(self.device, digest)}
 
 
 def device_faults(

@@ -187,7 +187,7 @@ def test_importances_ask_for_what_they_need() -> None:
         ({}, "must have exactly one of ratio and budget; got neither"),
         ({"ratio": 0.5, "budget": {"params": 0.5}}, "got both"),
         ({"ratio": 1.0}, "ratio: Input should be less than 1; got 1.0"),
-        ({"budget": {"params": 0.5, "macs": 0.5}}, "must name one of params, macs and bytes; got params, macs"),
+        ({"budget": {"params": 0.5, "macs": 0.5}}, "must name one of params, macs, bytes and device; got params, macs"),
         ({"ratio": 0.5, "importanc": "l1"}, "Allowed: ratio, budget, importance, scope, round_to, protect"),
     ],
 )

@@ -15,6 +15,7 @@ from potstill.pipeline.graph import build
 from potstill.pipeline.plan import make_plan
 from potstill.recipe.load import from_text
 from potstill.recipe.model import Recipe
+from potstill.stages.prune import PruneStage
 
 HEAD = """\
 name: prune
@@ -90,11 +91,31 @@ def test_what_cannot_be_reached_is_known_before_anything_is_trained() -> None:
     ):
         make_plan(recipe(BEGIN, CUT.replace("round_to: 2", "protect: [layr1]"), SOFT))
     with pytest.raises(
-        RecipeError, match=r"recipe.yaml:\d+:\d+ steps\[1\].budget: must name one of params, macs and bytes"
+        RecipeError, match=r"recipe.yaml:\d+:\d+ steps\[1\].budget: must name one of params, macs, bytes and device"
     ):
         recipe(BEGIN, CUT.replace("{params: 0.6}", "{params: 0.6, macs: 0.5}"), SOFT)
+    host = CUT.replace("params: 0.6", "device: host, latency_ms: 1")
+    with pytest.raises(
+        RecipeError, match=r"steps\[1\].budget.device: must be a device whose figures are modelled; got 'host'"
+    ):
+        recipe(BEGIN, host, SOFT)
     with pytest.raises(RecipeError, match=r"steps\[3\].budget.params: must be less than 0.6"):
         recipe(BEGIN, CUT, SOFT, AGAIN.replace("0.3", "0.7"), SOFT)
+
+
+def test_a_device_is_judged_as_the_recipe_exports_and_rounds() -> None:
+    cut = CUT.replace("params: 0.6", "device: rpi4, flash_bytes: 9000")
+    bits = "{kind: quantize, scheme: %s}"
+    found = {}
+    for scheme in ("int8_static_per_channel", "float16"):
+        head = HEAD + "export: [{kind: litert}, {kind: onnx}]\n"
+        graph = build(recipe(BEGIN, cut, SOFT, bits % scheme, head=head), StatCache())
+        found[scheme] = graph.nodes["steps/student/seed0/2-prune"].spec
+    for scheme, stage in found.items():
+        assert isinstance(stage, PruneStage) and stage.budget is not None
+        assert stage.budget.int8 == (scheme != "float16") and "XNNPACK" in (stage.runtimes or ())
+    identity = next(iter(found.values())).budget.identity(StatCache().digest)  # type: ignore[attr-defined]
+    assert identity["device"]["name"] == "rpi4" and len(identity["published"]) == 4, "another profile is another key"
 
 
 def test_without_the_extra_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
