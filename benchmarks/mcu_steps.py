@@ -103,16 +103,6 @@ def rung_of(rung: str, seeds: int, threads: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def share(better: list[float], worse: list[float]) -> str:
-    """Return the mean difference in points with a 95 % interval over seeds, which does not cover other speakers."""
-    from scipy import stats
-
-    each = 100 * (np.array(better) - np.array(worse))
-    half = stats.t.ppf(0.975, len(each) - 1) * each.std(ddof=1) / len(each) ** 0.5 if len(each) > 1 else np.inf
-    word = "" if abs(each.mean()) > half else " unresolved"
-    return f"{each.mean():+.1f} [{each.mean() - half:+.1f}, {each.mean() + half:+.1f}]{word}"
-
-
 def kilo(value: float) -> str:
     return f"{value / 1000:,.1f}"
 
@@ -134,7 +124,7 @@ def said(rungs: dict[str, dict[str, Any]]) -> str:
             f"{kilo(core['ram_bytes']['static'])} + {kilo(core['ram_bytes']['stack'])}", f"{core['instructions']['value'] / 1e6:.2f} M",
         ])  # fmt: skip
     steps = [
-        [what, share(rungs[a]["float"]["per_seed"], rungs[b]["float"]["per_seed"]),
+        [what, measure.paired(rungs[a]["float"]["per_seed"], rungs[b]["float"]["per_seed"]),
          f"{100 * (rungs[a]['params'] / rungs[b]['params'] - 1):+.0f} %",
          f"{100 * (rungs[a]['float']['peak_activation_bytes'] / rungs[b]['float']['peak_activation_bytes'] - 1):+.0f} %"]
         for what, a, b in STEPS if a in rungs and b in rungs
@@ -143,7 +133,7 @@ def said(rungs: dict[str, dict[str, Any]]) -> str:
         last = rungs["pruned"]
         core = last["int8"]["on_core"]
         steps.append([
-            "int8, after them", share(last["int8"]["per_seed"], last["float"]["per_seed"]),
+            "int8, after them", measure.paired(last["int8"]["per_seed"], last["float"]["per_seed"]),
             f"bytes of weights {100 * (last['int8']['weight_bytes']['kept'] / last['int8']['weight_bytes']['float32'] - 1):+.0f} %",
             f"{100 * (core['ram_bytes']['value'] / last['float']['peak_activation_bytes'] - 1):+.0f} %, stack and buffers with it",
         ])  # fmt: skip
