@@ -8,11 +8,12 @@ from typing import Any
 import torch
 import torch.ao.quantization.fx._decomposed  # registers the operators
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from potstill.quant import rounding
 from potstill.quant.fake import Fake
-from potstill.quant.graph import Traced, function, trace
-from potstill.quant.plan import Layer, Plan
+from potstill.quant.graph import Traced, function, plain, trace
+from potstill.quant.plan import RECURRENT, Layer, Plan
 from potstill.quant.real import planned, safe
 from potstill.quant.spec import STATIC, QuantSpec
 from potstill.quant.walk import Walk
@@ -94,6 +95,13 @@ class Decomposed(Walk):
             return x
         value = self.spec.values[site]
         return _per_tensor(x, value.scale, value.zero_point, rounding.LOW, rounding.HIGH)
+
+    def called(self, node: Any, args: Any, kwargs: Any) -> Any:
+        if plain(node) in RECURRENT:
+            # A first state that is constant would be kept as codes, whose product with the weights LiteRT refuses: this one is computed.
+            nothing = args[0].flatten()[:1] - args[0].flatten()[:1]
+            args = (args[0], tree_map(lambda state: state + nothing, args[1]), *args[2:])
+        return super().called(node, args, kwargs)
 
     def _wide(self, layer: Layer) -> Tensor:
         key = safe(layer.weight)

@@ -110,6 +110,10 @@ class Walk(nn.Module):
             return F.dropout(x, float(node.args[1]), True) if self.training else x  # type: ignore[arg-type]
         args = fx.node.map_aggregate(node.args, lambda a: self._value(a, env))
         kwargs = fx.node.map_aggregate(node.kwargs, lambda a: self._value(a, env))
+        return self.called(node, args, kwargs)
+
+    def called(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        """Return what an operator without weights of the plan gives, or a recurrent one."""
         return function(node)(*args, **kwargs)
 
     def _value(self, arg: Any, env: dict[str, Any]) -> Any:

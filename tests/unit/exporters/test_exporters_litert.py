@@ -185,3 +185,32 @@ def test_without_the_extra_the_command_is_named(tmp_path: Path, monkeypatch: pyt
 def test_the_other_schemes_give_what_the_model_that_rounds_gives(kind: str, scheme: Any, tmp_path: Path) -> None:
     found = check_quantised(example(registry[kind], tmp_path), scheme, LiteRTSpec())
     assert found.top1_agreement == 1.0
+
+
+class Recurrent(nn.Module):
+    """A GRU or LSTM, both ways, and a linear layer: [B, V, T] -> [B, 3]."""
+
+    def __init__(self, cell: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.cell, self.head = cell(2, 6, batch_first=True, bidirectional=True), nn.Linear(12, 3)  # type: ignore[arg-type]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(self.cell(x.transpose(1, 2))[0][:, -1])
+        return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", [nn.GRU, nn.LSTM])
+def test_a_recurrent_layer_in_dynamic_int8_starts_from_a_state_that_is_computed(
+    cell: type[nn.RNNBase], tmp_path: Path
+) -> None:
+    """LiteRT refuses a product of codes that gives float32, which a constant first state would become."""
+    torch.manual_seed(0)
+    module, x = Recurrent(cell).eval(), torch.randn(8, 2, 3)
+    made = quantise(module, x, "int8_dynamic", CalibrationSpec())
+    artifact = exported(made, x.numpy(), tmp_path)
+    assert {"cell.weight_hh_l0", "cell.weight_hh_l0_reverse"} <= made.spec.weights.keys()
+    wanted = made(x).detach().numpy()
+    assert np.abs(artifact(x.numpy()) - wanted).max() <= 2 * np.ptp(wanted) / 255
+    kept = [t for t in tensors(artifact.path) if t["dtype"] is np.int8 and t["shape"].tolist() == [24 if cell is nn.LSTM else 18, 6]]  # fmt: skip
+    assert len(kept) >= 2, "weights of the state are codes"
