@@ -5,7 +5,10 @@ Usage:
     python benchmarks/mcu.py fit        # fits the costs of instructions to random layers; writes src/potstill/mcu/instructions_m4.json
     python benchmarks/mcu.py sizes      # builds each kernel; writes src/potstill/mcu/code_m4.json
     python benchmarks/mcu.py smoke      # one model and one operator, nothing written
+    python benchmarks/mcu.py tflm --sources DIR    # the same models in TensorFlow Lite Micro with CMSIS-NN; adds them to mcu.json and mcu.md
 
+DIR has the six repositories of `_tflm.SOURCES` at its commits; where one is missing, the error says which commands get it. The library is
+built once, into POTSTILL_CACHE.
 Models: the four of MLPerf Tiny (POTSTILL_DATA, or ../shared/data) and students of our zoo, trained for a few steps and quantised in
 int8_static_per_channel. Random models: 20 of each kind of operator, on this machine under sanitizers and on the core. Needs the extras
 mcu and runtimes, gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm.
@@ -13,16 +16,21 @@ mcu and runtimes, gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import json
 import os
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import _mcu_page
+import _tflm
+
 from potstill.core import atomic
-from potstill.mcu.build import CORES, build_core, build_host, emulate, kernel_sizes, run_host, trace
+from potstill.core.errors import BudgetError, PotstillError
+from potstill.mcu.build import CORES, Core, Image, build_core, build_host, emulate, kernel_sizes, run_host, trace
 from potstill.mcu.code import Call
 from potstill.mcu.estimate import CODE
 from potstill.mcu.export import Generated, Rows, generate, made_up, write_files
@@ -30,6 +38,7 @@ from potstill.mcu.instructions import COSTS, fitted, modelled
 from potstill.mcu.oracle import Oracle, identity
 from potstill.mcu.rows import num_different
 from potstill.mcu.write import write_model
+from potstill.pipeline.cache import default_root
 from potstill.testing.one_operator import MAKERS, random_model, side_by_side
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,13 +47,12 @@ DATA = Path(os.environ.get("POTSTILL_DATA", ROOT.parent / "shared" / "data")) / 
 M4 = CORES["cortex-m4"]
 HOST_ROWS, CORE_ROWS, FUZZED, FITTED = 100, 4, 20, 60
 TINY = {
-    "keyword spotting": ("kws_ref_model", (8.01, 104.1, 23.9 + 1.4)),
-    "ResNet-8": ("pretrainedResnet_quant", (31.74, 149.4, 54.9 + 1.4)),
-    "autoencoder": ("ad01_int8", (0.579, 302.6, 2.4 + 1.1)),
-    "wake words": ("vww_96_int8", (25.16, 383.4, 100.7 + 1.4)),
+    "keyword spotting": "kws_ref_model",
+    "ResNet-8": "pretrainedResnet_quant",
+    "autoencoder": "ad01_int8",
+    "wake words": "vww_96_int8",
 }
-"""Name -> file, and what TensorFlow Lite Micro with CMSIS-NN took there: M instructions, KB of flash and of RAM. Its figures are those of
-this project's prototype, built by gcc 12.2 -O2 for the same emulated core; they are not measured again here."""
+"""Name -> file."""
 STUDENTS = ("ds-cnn", "resnet", "mobilenet-v2", "efficientnet-lite", "ds-cnn-1d", "tcn", "forecast-linear")
 
 
@@ -73,12 +81,30 @@ def student(kind: str) -> bytes:
         return (Path(folder) / "student.tflite").read_bytes()
 
 
-def built(made: Any, rows: Any, folder: Path) -> tuple[Any, Any]:
+def bytes_of(name: str) -> bytes:
+    """Return a model's .tflite file."""
+    return (DATA / f"{TINY[name]}.tflite").read_bytes() if name in TINY else student(name)
+
+
+def image_for(core: Core, folder: Path) -> Image:
+    size = {"flash_bytes": core.flash_bytes, "ram_bytes": core.ram_bytes}
+    return build_core(folder / "c", core, folder / f"{core.name}.elf", **size)
+
+
+def built(made: Generated, rows: Rows, folder: Path) -> tuple[Rows, Image]:
     """Return (what a model gives here under sanitizers, its image for the core)."""
     write_files(made, folder / "c")
     here = run_host(build_host(folder / "c", folder / "host", sanitize=True), made.report, rows)
-    size = {"flash_bytes": M4.flash_bytes, "ram_bytes": M4.ram_bytes}
-    return here, build_core(folder / "c", M4, folder / "m4.elf", **size)
+    return here, image_for(M4, folder)
+
+
+def elsewhere(core: Core, made: Generated, rows: Rows, wanted: Rows, folder: Path) -> dict[str, int] | None:
+    """Return what a model gives and takes on another core; None where it does not fit the emulated board."""
+    try:
+        found = emulate(image_for(core, folder).path, core, made.report, rows)
+    except BudgetError:
+        return None
+    return {"different": num_different(found.outputs, wanted)[1], "instructions": found.instructions}
 
 
 def measured(name: str, data: bytes) -> dict[str, Any]:
@@ -87,16 +113,18 @@ def measured(name: str, data: bytes) -> dict[str, Any]:
     wanted = answers(data, made, rows)
     with tempfile.TemporaryDirectory() as folder:
         here, image = built(made, rows, Path(folder))
-        first, again = (emulate(image.path, M4, made.report, rows[:CORE_ROWS]) for _ in range(2))
+        few, wanted_few = rows[:CORE_ROWS], wanted[:CORE_ROWS]
+        first, again = (emulate(image.path, M4, made.report, few) for _ in range(2))
+        others = {c.name: elsewhere(c, made, few, wanted_few, Path(folder)) for c in CORES.values() if c != M4}
     guess = modelled(made.program)
     return {
-        "model": name, "macs": made.program.macs, "rows_here": len(rows), "rows_emulated": CORE_ROWS,
-        "different_here": num_different(here, wanted)[1], "different_emulated": num_different(first.outputs, wanted[:CORE_ROWS])[1],
+        "model": name, "sha256": hashlib.sha256(data).hexdigest(), "macs": made.program.macs,
+        "different_here": num_different(here, wanted)[1], "different_emulated": num_different(first.outputs, wanted_few)[1],
         "instructions": first.instructions, "same_again": first.instructions == again.instructions,
         "instructions_modelled": guess, "modelled_off": None if guess is None else guess / first.instructions - 1,
         "flash_bytes": image.code_bytes + image.weight_bytes, "code_bytes": image.code_bytes, "weight_bytes": image.weight_bytes,
         "ram_bytes": image.static_ram_bytes, "stack_bytes": first.stack_bytes, "arena_bytes": made.plan.arena,
-        "arena_bound_bytes": made.plan.bound,
+        "arena_bound_bytes": made.plan.bound, "other_cores": others,
     }  # fmt: skip
 
 
@@ -144,59 +172,72 @@ def traced(made: Generated, suffix: str) -> list[tuple[Call, int]]:
     return [(replace(call, kernel=call.kernel + suffix), took[i]) for i, call in used]
 
 
-def page(found: dict[str, Any]) -> str:
-    same = "the same" if all(row["same_again"] for row in found["models"]) else "NOT always the same"
-    lines = [
-        "# Generated C on an emulated Cortex-M4", "",
-        "Written by `python benchmarks/mcu.py`. gcc 12.2 -O2, QEMU 7.2 (mps2-an386, -icount shift=0): instructions are emulated, exact to a tick of 40;",
-        f"flash and static RAM are those of the image that was built, the program that feeds the model included. Oracle: {found['oracle']['name']} {found['oracle']['version']}.",
-        f"Codes: {HOST_ROWS} rows each on this machine under the address and undefined-behaviour sanitizers, {CORE_ROWS} on the core; each count of instructions was {same} in two runs.",
-        "TFLM: with CMSIS-NN, as this project's prototype measured it on the same emulated core; it was not measured again here, and not for the students.", "",
-        "| model | MACs | instructions | TFLM | flash KB (code) | TFLM | RAM + stack KB | TFLM | arena over least | codes that differ | instructions modelled |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]  # fmt: skip
+def beside(row: dict[str, Any], micro: _tflm.Micro) -> dict[str, Any]:
+    """Return what a measured model gives and takes in TensorFlow Lite Micro."""
+    data = bytes_of(row["model"])
+    if hashlib.sha256(data).hexdigest() != row["sha256"]:
+        raise PotstillError(
+            f"{row['model']}: must be the model of {RESULTS / 'mcu.json'}; got another. Measure it first: python benchmarks/mcu.py"
+        )
+    made = generate(data, f"{row['model']}.tflite")
+    rows = made_up(made.model, HOST_ROWS, 1)[:CORE_ROWS]
+    found = _tflm.took(micro, data, made, rows)
+    image = found.image
+    return {
+        "different": num_different(found.emulated.outputs, answers(data, made, rows))[1], "instructions": found.emulated.instructions,
+        "flash_bytes": image.code_bytes + image.weight_bytes, "code_bytes": image.code_bytes, "weight_bytes": image.weight_bytes,
+        "ram_bytes": image.static_ram_bytes, "stack_bytes": found.emulated.stack_bytes, "arena_bytes": found.arena_bytes,
+    }  # fmt: skip
+
+
+def measure_tflm(sources: Path) -> None:
+    micro = _tflm.library(sources.resolve(), default_root() / "tflm", M4)
+    found = atomic.read_json(RESULTS / "mcu.json")
+    found["tflm"] = {name: commit for name, (_, commit) in _tflm.SOURCES.items()}
     for row in found["models"]:
-        beside = TINY.get(row["model"], ("", None))[1]
-        tflm = [f"{v:g}" for v in beside] if beside else ["–"] * 3
-        off = (
-            "–"
-            if row["modelled_off"] is None
-            else f"{row['instructions_modelled'] / 1e6:.3f} M ({row['modelled_off']:+.1%})"
-        )
-        lines.append(
-            f"| {row['model']} | {row['macs'] / 1e6:.3f} M | {row['instructions'] / 1e6:.3f} M | {tflm[0]} | {row['flash_bytes'] / 1e3:.1f} ({row['code_bytes'] / 1e3:.1f}) "
-            f"| {tflm[1]} | {row['ram_bytes'] / 1e3:.1f} + {row['stack_bytes'] / 1e3:.2f} | {tflm[2]} | {row['arena_bytes'] / row['arena_bound_bytes']:.3f} "
-            f"| {row['different_here'] + row['different_emulated']} | {off} |"
-        )
-    judged = [abs(r["modelled_off"]) for r in found["models"] if r["modelled_off"] is not None and r["macs"] > 100_000]
-    lines += [
-        "", f"The costs of instructions were fitted to {FITTED} random layers of each kind, none of them of these models: over the {len(judged)} models of more than",
-        f"100 k MACs the modelled count is off by at most {max(judged, default=0):.1%}.", "",
-        "Wake words: MACs are those left after channels that never change or are never read were taken out (7.490 M in the file).", "",
-        "## Random models of one operator", "",
-        f"{FUZZED} models a kind, 8 rows each, on this machine under sanitizers and on the core.", "", "| operator | codes that differ here | on the core |", "|---|---|---|",
-        *(f"| {r['kind']} | {r['different_here']} | {r['different_emulated']} |" for r in found["random"]), "",
-    ]  # fmt: skip
-    return "\n".join(lines)
+        row["tflm"] = beside(row, micro)
+        print(row["model"], json.dumps(row["tflm"]), flush=True)
+    written(found)
 
 
-def main() -> None:
-    what = sys.argv[1] if len(sys.argv) > 1 else "all"
-    if what in ("fit", "sizes"):
-        fit() if what == "fit" else atomic.write_json(CODE, kernel_sizes(M4))
-        return
-    names = {"keyword spotting"} if what == "smoke" else {*TINY, *STUDENTS}
+def written(found: dict[str, Any]) -> None:
+    atomic.write_json(RESULTS / "mcu.json", found)
+    (RESULTS / "mcu.md").write_text(_mcu_page.page(found))
+
+
+def measure(what: str) -> None:
+    names = ("keyword spotting",) if what == "smoke" else (*TINY, *STUDENTS)
     found: dict[str, Any] = {"oracle": identity(), "models": [], "random": []}
-    for name in (n for n in (*TINY, *STUDENTS) if n in names):
-        data = (DATA / f"{TINY[name][0]}.tflite").read_bytes() if name in TINY else student(name)
-        found["models"].append(measured(name, data))
+    found |= {"rows_here": HOST_ROWS, "rows_emulated": CORE_ROWS, "random_models": FUZZED, "fitted_layers": FITTED}
+    for name in names:
+        found["models"].append(measured(name, bytes_of(name)))
         print(json.dumps(found["models"][-1]), flush=True)
     for kind in ("CONV_2D",) if what == "smoke" else MAKERS:
         found["random"].append(fuzzed(kind, FUZZED))
         print(json.dumps(found["random"][-1]), flush=True)
     if what == "all":
-        atomic.write_json(RESULTS / "mcu.json", found)
-        (RESULTS / "mcu.md").write_text(page(found))
+        before = atomic.read_json(RESULTS / "mcu.json")
+        kept = {row["sha256"]: row["tflm"] for row in before["models"] if "tflm" in row}
+        for row in found["models"]:
+            row |= {"tflm": kept[row["sha256"]]} if row["sha256"] in kept else {}
+        written(found | {k: before[k] for k in ("tflm",) if k in before})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", nargs="?", default="all", choices=("all", "fit", "sizes", "smoke", "tflm"))
+    parser.add_argument("--sources", type=Path)
+    given = parser.parse_args()
+    if given.what == "fit":
+        fit()
+    elif given.what == "sizes":
+        atomic.write_json(CODE, kernel_sizes(M4))
+    elif given.what == "tflm":
+        if given.sources is None:
+            parser.error("tflm needs --sources")
+        measure_tflm(given.sources)
+    else:
+        measure(given.what)
 
 
 if __name__ == "__main__":
