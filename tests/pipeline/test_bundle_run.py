@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import venv
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from potstill.core.errors import ParityError, PotstillError, StoreError
 from potstill.core.hashing import digest_bytes, digest_json
@@ -163,3 +168,49 @@ def _not_bundled(run: Path, folder: Path) -> None:
     (run / "results.json").write_text(json.dumps(results))
     with pytest.raises(StoreError, match=r"must be of the artifact that .* has now"):
         take_in(run, folder / "result.json")
+
+
+def bare(folder: Path, *names: str) -> Path:
+    """Return the Python of a new environment with these packages, what they require, and nothing else."""
+    venv.create(folder, symlinks=True)
+    (there,) = folder.glob("lib/python*/site-packages")
+    waiting, done = list(names), set[str]()
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name in done:
+            continue
+        done.add(name)
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found = metadata.distribution(name)
+            for top in {file.parts[0] for file in found.files or () if file.parts[0] not in ("..", "__pycache__")}:
+                if not (there / top).exists():
+                    (there / top).symlink_to(Path(str(found.locate_file(top))))
+            needs = [Requirement(text) for text in found.requires or ()]
+            waiting += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+    return folder / "bin" / "python"
+
+
+@pytest.mark.slow
+def test_executorch_runs_where_there_is_nothing_but_its_packages(
+    cli: Any, write: Any, tmp_path: Path, cache: Path
+) -> None:
+    recipe = write(*EDITS, ("export", [{"kind": "executorch"}]))
+    cli("run", recipe, "--out", "run", "--threads", "1")
+    run = tmp_path / "run"
+    cli("bundle", run, "--rows", "30", "--out", "there")
+    readme = (tmp_path / "there" / "README.md").read_text()
+    assert "pip install numpy executorch torch &&" in readme
+    command = [str(tmp_path / "there" / "run.py"), "--seconds", "0.2", "--out", str(tmp_path / "result.json")]
+    alone = {"PATH": os.defpath, "HOME": str(tmp_path)}
+    python = bare(tmp_path / "without", "numpy", "executorch")
+    done = subprocess.run([str(python), *command], env=alone, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2 and "needs torch, which is not installed here: pip install numpy executorch torch" in done.stderr  # fmt: skip
+    python = bare(tmp_path / "with", "numpy", "executorch", "torch")
+    missing = subprocess.run([str(python), "-c", "import potstill"], env=alone, capture_output=True, check=False)
+    assert b"No module named 'potstill'" in missing.stderr
+    done = subprocess.run([str(python), *command], env=alone, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0 and "as expected on 30 of 30 rows" in done.stdout, done.stderr
+    said = cli("verify", run, "--from-device", tmp_path / "result.json").stdout
+    assert "student.pte, executorch" in said and "top-1 as here on 100 % of 30 rows" in said
+    (record,) = json.loads((run / "results.json").read_text())["measured_on"]
+    assert record["format"] == "executorch" and record["latency_ms"][0]["threads"] == 1

@@ -30,8 +30,8 @@ _GOLDEN = 4
 class CSpec(ExporterSpec):
     """C99 without a heap or an interpreter, in a folder of its own: the model of integers with its weights, a static plan of its memory,
     the kernels it uses, golden vectors that check it, start-up code for a Cortex-M. It gives TensorFlow Lite Micro's codes to the last
-    one. Takes a student quantised in int8_static_per_channel. A log-mel spectrogram is left to the host, by the numbers in report.json
-    and the card: this reads its codes."""
+    one. Takes a student quantised in int8_static_per_channel, or in int4_conv, whose codes take a byte each here. A log-mel spectrogram is
+    left to the host, by the numbers in report.json and the card: this reads its codes."""
 
     suffix: ClassVar[str] = ".c"
     runtime: ClassVar[str] = "potstill.core.runtimes.c"

@@ -184,14 +184,14 @@ def _written(folder: Path, run: Path, export: _Export, arrays: dict[str, NDArray
 
 
 def _readme(run: Path, export: _Export) -> str:
-    package, file = device_runner.RUNTIMES[export.kind].package, export.facts["file"]
+    packages, file = device_runner.RUNTIMES[export.kind].packages, export.facts["file"]
     return f"""# {file} on a device
 
-This folder runs `{file}` on a device and writes what was measured there. It needs Python 3.9 or later, NumPy and {package}; no network
+This folder runs `{file}` on a device and writes what was measured there. It needs Python 3.9 or later, NumPy and {" and ".join(packages)}; no network
 once these are installed, no rights beyond an ordinary user's.
 
     scp -r . board:bundle
-    ssh board 'cd bundle && python3 -m venv venv && venv/bin/pip install numpy {package} && venv/bin/python run.py'
+    ssh board 'cd bundle && python3 -m venv venv && venv/bin/pip install numpy {" ".join(packages)} && venv/bin/python run.py'
     scp board:bundle/result.json . && potstill verify {run.name} --from-device result.json
 
 Or copy the folder by hand, and bring `result.json` back. `run.py --help` lists what can be set: the device's name, how long to time.

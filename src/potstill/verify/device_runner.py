@@ -34,7 +34,7 @@ class Stop(Exception):
 class Onnx:
     """ONNX Runtime, on the CPU."""
 
-    package, module = "onnxruntime", "onnxruntime"
+    packages, module = ("onnxruntime",), "onnxruntime"
 
     def __init__(self, path: Path, threads: int) -> None:
         ort = importlib.import_module(self.module)
@@ -55,7 +55,7 @@ class Onnx:
 class LiteRT:
     """LiteRT, on the CPU by its default kernels; codes are made of numbers and made numbers again here."""
 
-    package, module = "ai-edge-litert", "ai_edge_litert.interpreter"
+    packages, module = ("ai-edge-litert",), "ai_edge_litert.interpreter"
 
     def __init__(self, path: Path, threads: int) -> None:
         made = importlib.import_module(self.module).Interpreter(model_path=str(path), num_threads=threads)
@@ -79,12 +79,13 @@ class LiteRT:
 
 
 class ExecuTorch:
-    """ExecuTorch; its Python binding brings PyTorch."""
+    """ExecuTorch; its Python binding loads PyTorch, which its package does not bring."""
 
-    package, module = "executorch", "executorch.runtime"
+    packages, module = ("executorch", "torch"), "executorch.runtime"
 
     def __init__(self, path: Path, threads: int) -> None:
         self._torch = importlib.import_module("torch")
+        importlib.import_module("executorch.extension.pybindings.portable_lib")._unsafe_reset_threadpool(threads)
         self._program = importlib.import_module(self.module).Runtime.get().load_program(str(path))
         self._method = self._program.load_method("forward")
 
@@ -237,18 +238,19 @@ def in_child(threads: int, seconds: float, out: Path) -> dict[str, Any]:
 
 
 def versions(manifest: dict[str, Any]) -> dict[str, str]:
-    """Return the runtime's name and version, and NumPy's. Stops where the runtime is not installed."""
+    """Return the runtime's name and version, and NumPy's. Stops where a package that it needs is not installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     runtime = RUNTIMES.get(manifest["format"])
     if runtime is None:
         raise Stop(f"format must be one of {', '.join(RUNTIMES)}; got {manifest['format']!r}.")
     try:
-        return {"name": runtime.package, "version": version(runtime.package), "numpy": np.__version__}
-    except PackageNotFoundError:
+        found = [version(package) for package in runtime.packages]
+    except PackageNotFoundError as err:
         raise Stop(
-            f"needs {runtime.package}, which is not installed here: pip install numpy {runtime.package}"
+            f"needs {err.name}, which is not installed here: pip install numpy {' '.join(runtime.packages)}"
         ) from None
+    return {"name": runtime.packages[0], "version": found[0], "numpy": np.__version__}
 
 
 def whole(manifest: dict[str, Any], name: str, seconds: float) -> dict[str, Any]:

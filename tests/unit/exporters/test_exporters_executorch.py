@@ -3,6 +3,8 @@ float is checked by the contract."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +76,15 @@ def test_an_altered_number_changes_the_answers(int8: tuple[Quantised, np.ndarray
 def test_schemes_of_float_values_are_refused(scheme: Any, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=rf"in float32 or of .*; got scheme '{scheme}'"):
         ExecuTorchSpec().export(plain().eval(), np.zeros((2, 1, 8, 8), np.float32), tmp_path, QuantSpec(scheme=scheme))
+
+
+def test_it_computes_on_as_many_threads_as_are_asked_for(int8: tuple[Quantised, np.ndarray, Any]) -> None:
+    code = (
+        "import sys; from pathlib import Path; from potstill.core.runtimes.executorch import opened\n"
+        "from executorch.extension.pybindings import portable_lib as there\n"
+        "for threads in (1, 2):\n"
+        "    opened(Path(sys.argv[1]), threads)\n"
+        "    print('threads', there._threadpool_get_thread_count())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(int8[2].path)], capture_output=True, text=True, check=False)
+    assert [line for line in done.stdout.splitlines() if line.startswith("threads")] == ["threads 1", "threads 2"], done.stderr  # fmt: skip

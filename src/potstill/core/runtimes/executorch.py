@@ -51,6 +51,7 @@ class ExecuTorchSession:
         if data[4:6] != b"ET":
             raise PotstillError(f"{path}: must be a .pte file; got one without its mark 'ET'.")
         runtime = require("executorch.runtime", "runtimes", f"{path}")
+        require("executorch.extension.pybindings.portable_lib", "runtimes", f"{path}")._unsafe_reset_threadpool(threads)
         self._program: Any = runtime.Runtime.get().load_program(
             path, verification=runtime.Verification.InternalConsistency
         )
