@@ -67,8 +67,14 @@ def test_a_student_ends_on_an_emulated_core(
     for tool in ("gcc", "arm-none-eabi-gcc", "qemu-system-arm"):
         require_tool(tool)
     recipe = written(tmp_path, INTEGERS)
+    devices = [{"device": "stm32l4r5", "flash_bytes": 16384, "accuracy_drop": 100}, {"device": "nano33ble"}]
+    recipe.write_text(yaml.safe_dump({**yaml.safe_load(recipe.read_text()), "devices": devices}, sort_keys=False))
     cli("run", recipe, "--out", "run", "--threads", "1")
     run = tmp_path / "run"
+    board, _ = json.loads((run / "results.json").read_text())["verdicts"]
+    modelled = {line["name"]: line for line in board["lines"]}
+    assert board["verdict"] == "fits" and board["file"] == "model.c" and board["rests_on"] == ""
+    assert modelled["accuracy_drop"]["word"] == "measured" and modelled["latency_ms"]["word"] == "modelled"
     (found,) = json.loads((run / "results.json").read_text())["artifacts"]
     assert found["format"] == "c" and found["file"] == "c/model.c" and found["parity"]["codes_max"] <= 2
     assert found["quantised"]["float_bytes"] > 0 and found["peak_memory_bytes"]["source"] == "measured"
@@ -90,6 +96,13 @@ def test_a_student_ends_on_an_emulated_core(
     assert said["codes"] == {"equal": True, "rows_here": 256, "rows_emulated": 5, "rows_are": "of the test split"}
     assert said["host"]["accuracy"]["value"] == found["accuracy"]["value"]
     assert said["latency_ms"]["source"] == "modelled" and said["instructions"]["source"] == "emulated"
+    (built,) = said["verdicts"]
+    lines = {line["name"]: line for line in built["lines"]}
+    assert (lines["flash_bytes"]["word"], lines["peak_memory_bytes"]["word"]) == ("measured", "emulated")
+    for name, source in (("flash_bytes", "flash_bytes"), ("peak_memory_bytes", "ram_bytes")):
+        assert modelled[name]["low"] <= lines[name]["value"] == said[source]["value"] <= modelled[name]["high"]
+    assert lines["latency_ms"]["low"] == said["latency_ms"]["low"] and "emulated" in lines["latency_ms"]["reason"]
+    assert lines["accuracy_drop"]["value"] == modelled["accuracy_drop"]["value"] and built["verdict"] == "fits"
     (run / "c" / "ps_math.h").write_text((run / "c" / "ps_math.h").read_text() + "\n")
     done = cli("verify", run / "c", "--device", "cortex-m4", check=2)
     assert "ps_math.h is not what this version of potstill makes" in done.stderr and "--run-program" in done.stderr

@@ -41,15 +41,13 @@ def export_c(
 def verify_device_file(
     model: Path, device: str, recipe_path: Path | None, *, rows: int, scale: float, run_program: bool, as_json: bool
 ) -> None:
-    """Verify generated C on an emulated core and print what it gives and takes."""
-    from potstill.cli.show import print_facts
+    """Verify generated C on an emulated core and print what it gives and takes, and the verdict where the recipe has a budget for this
+    device. Raises BudgetError where it does not fit; after all was printed."""
+    from potstill.cli.show import print_facts_and_verdicts
     from potstill.core.progress import Progress
     from potstill.pipeline.on_core import verify_device
     from potstill.recipe.load import load
 
     recipe = None if recipe_path is None else load(recipe_path)
     facts = verify_device(model, device, recipe, rows=rows, scale=scale, progress=Progress("auto"), trusted=run_program)
-    if as_json:
-        print(json.dumps(facts))
-    else:
-        print_facts(facts)
+    print_facts_and_verdicts(facts, as_json=as_json)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from potstill.cli.verdicts import print_verdicts
+from potstill.cli.verdicts import print_verdicts, stop_at_misfits
 from potstill.core import atomic
-from potstill.core.errors import BudgetError, PotstillError
+from potstill.core.errors import PotstillError
 from potstill.core.progress import Mode, Progress
 
 if TYPE_CHECKING:
@@ -61,20 +60,11 @@ def run_recipe(
         print_verdict(done.results)
         print_verdicts(verdicts)
         print(f"\nReport: {page}\nStudent: {folder / 'student.safetensors'}")
-    _stop_at_misfits(verdicts)
+    stop_at_misfits(verdicts)
 
 
 def _brief(verdicts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{k: found[k] for k in ("device", "export", "verdict", "binding")} for found in verdicts]
-
-
-def _stop_at_misfits(verdicts: list[dict[str, Any]]) -> None:
-    """Raise BudgetError where a device does not take the student; all that was made stays."""
-    from potstill.devices.say import misfit
-
-    found = [misfit(entry) for entry in verdicts if entry["verdict"] == "does not fit"]
-    if found:
-        raise BudgetError("\n".join(found))
 
 
 def print_verdict(results: dict[str, Any]) -> None:
@@ -137,16 +127,10 @@ def verify_file(
 ) -> None:
     """Run a model file over the test split of a recipe, or by itself, and print what was measured and the verdict on each device of the
     recipe. Raises BudgetError where one does not take it; after all was printed."""
-    from potstill.cli.show import print_facts
+    from potstill.cli.show import print_facts_and_verdicts
     from potstill.pipeline.check import verify_against
     from potstill.recipe.load import load
 
     recipe = None if recipe_path is None else load(recipe_path)
     facts = verify_against(model, recipe, threads=threads, scale=scale, progress=Progress("auto"), trusted=run_program)
-    verdicts = facts.get("verdicts", [])
-    if as_json:
-        print(json.dumps(facts))
-    else:
-        print_facts({k: v for k, v in facts.items() if k != "verdicts"})
-        print_verdicts(verdicts)
-    _stop_at_misfits(verdicts)
+    print_facts_and_verdicts(facts, as_json=as_json)

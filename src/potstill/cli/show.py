@@ -150,6 +150,19 @@ def print_removed(entries: list[Entry]) -> None:
     print(f"{len(entries)} removed, {human_bytes(sum(e.bytes for e in entries))} freed")
 
 
+def print_facts_and_verdicts(facts: dict[str, Any], *, as_json: bool) -> None:
+    """Print what was measured of a model, and then the verdicts among it. Raises BudgetError as `stop_at_misfits`."""
+    from potstill.cli.verdicts import print_verdicts, stop_at_misfits
+
+    verdicts = facts.get("verdicts", [])
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        print_facts({k: v for k, v in facts.items() if k != "verdicts"})
+        print_verdicts(verdicts)
+    stop_at_misfits(verdicts)
+
+
 def print_facts(facts: dict[str, Any], indent: str = "") -> None:
     """Print nested facts, one a line."""
     for key, value in facts.items():

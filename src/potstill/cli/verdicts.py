@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from potstill.core.errors import BudgetError
 from potstill.devices import say
 from potstill.devices.lines import Line, Verdict, line_of
 from potstill.devices.profile import INSTRUCTIONS
@@ -39,6 +40,13 @@ def print_verdicts(verdicts: Sequence[Mapping[str, Any]], *, planned: bool = Fal
             print_reasons(console, [line_of(line) for line in found["lines"]])
         for text in filter(None, [*found["remedies"], found["elsewhere"]]):
             console.print(f"→ {text}", highlight=False, markup=False)
+
+
+def stop_at_misfits(verdicts: Sequence[Mapping[str, Any]]) -> None:
+    """Raise BudgetError where a device does not take the student; all that was made stays."""
+    found = [say.misfit(entry) for entry in verdicts if entry["verdict"] == "does not fit"]
+    if found:
+        raise BudgetError("\n".join(found))
 
 
 def print_lines(console: Any, lines: Sequence[Line]) -> None:

@@ -113,10 +113,10 @@ def judge(
     budget, profile = asked.budget, asked.profile
     modelled = [_latency(latency, budget.latency_ms)]
     if cost is None:
-        limit = _limit(profile.ram_contiguous_bytes or profile.ram_bytes, budget.peak_memory_bytes)
+        limit = ram_limit(profile, budget)
         modelled += [
             unknown("peak_memory_bytes", limit, why),
-            unknown("flash_bytes", _flash_limit(profile, budget), why),
+            unknown("flash_bytes", flash_limit(profile, budget), why),
         ]
     else:
         modelled += [_ram(cost, asked, entry), _flash(cost, asked, entry)]
@@ -243,7 +243,7 @@ def _ram_of_system(least: float, whole: Figure, given: float | None, limit: floa
 
 def _flash(cost: Cost, asked: Question, entry: LatencyOf | None) -> Line:
     profile, size = asked.profile, float(cost.weight_bytes)
-    limit = _flash_limit(profile, asked.budget)
+    limit = flash_limit(profile, asked.budget)
     if not profile.small:
         return interval("flash_bytes", size, size, limit, "the weights")
     if entry is None:
@@ -260,7 +260,13 @@ def _flash(cost: Cost, asked: Question, entry: LatencyOf | None) -> Line:
     return line
 
 
-def _flash_limit(profile: DeviceProfile, budget: Budget) -> float | None:
+def ram_limit(profile: DeviceProfile, budget: Budget) -> float | None:
+    """Return the bytes of RAM that a model may take, None where no limit is known."""
+    return _limit(profile.ram_contiguous_bytes or profile.ram_bytes, budget.peak_memory_bytes)
+
+
+def flash_limit(profile: DeviceProfile, budget: Budget) -> float | None:
+    """Return the bytes of flash that a model may take, None where no limit is known."""
     there = profile.flash_bytes if profile.small else None
     return _limit(there or Figure(status="unknown"), budget.flash_bytes)
 

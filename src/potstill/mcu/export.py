@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.core import atomic
-from potstill.core.errors import ExportError
+from potstill.core.errors import ExportError, PotstillError
 from potstill.core.generated import REPORT
 from potstill.mcu import emit
 from potstill.mcu.code import Program
@@ -99,8 +99,15 @@ def generate(
 
 
 def program_of(model: Model, tables_of: Tables = tables) -> Program:
-    """Return the calls that a model becomes; raises ExportError as `lower`."""
-    return lower(without_pads(without_dead_channels(model)), tables_of)
+    """Return the calls that a model becomes. Raises ExportError as `lower`, and where shapes contradict one another."""
+    try:
+        return lower(without_pads(without_dead_channels(model)), tables_of)
+    except (IndexError, KeyError, OverflowError, TypeError, ValueError, ZeroDivisionError) as err:
+        if isinstance(err, PotstillError):
+            raise
+        raise ExportError(
+            f"{model.name}: must be a whole .tflite file; got operators and shapes that contradict one another ({err})."
+        ) from err
 
 
 def write_folder(made: Generated, out: Path) -> Path:

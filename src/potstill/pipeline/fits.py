@@ -15,9 +15,11 @@ from potstill.core import artifact, atomic
 from potstill.core.errors import PotstillError
 from potstill.core.hashing import digest_json
 from potstill.core.tensorfile import open_arrays
+from potstill.devices.catalogue import profile_of
 from potstill.devices.cost import Cost, cost_from
 from potstill.devices.read import read_cost
 from potstill.exporters.c import CSpec
+from potstill.mcu.build import CORES
 from potstill.mcu.estimate import CODE
 from potstill.mcu.export import SOURCE
 from potstill.mcu.instructions import COSTS
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from potstill.exporters import ExporterSpec
 
 _AS, _AS_C = "the student untrained, as ONNX", "the student untrained, as the .tflite file that becomes C"
+
+_NO_TEACHER = "the teacher's test outputs are not in the cache: run the recipe once"
 
 
 def planned_verdicts(
@@ -154,6 +158,24 @@ def teacher_outputs(graph: Graph, cache: ArtifactCache) -> NDArray[Any] | None:
     return np.asarray(open_arrays(cache.path(key) / "outputs.safetensors")["outputs"]) if cache.has(key) else None
 
 
+def core_verdicts(
+    recipe: Recipe, model: Path, device: str, on_core: Mapping[str, Any], facts: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Return a verdict on generated C that was built and run for a device, for each entry of a recipe that is this device.
+
+    Args:
+        recipe: whose devices and task.
+        model: its model.c.
+        device: as the user names it.
+        on_core: what `verify_on_core` found.
+        facts: what `verify_model` measured of it here.
+    """
+    same = [] if device in CORES else [e for e in recipe.devices if e.profile().name == profile_of(device).name]
+    measured = {"on_core": on_core, "accuracy_drop": facts.get("accuracy_drop", _NO_TEACHER)}
+    subject = subject_of(CSpec(), recipe.task, model, None, measured)
+    return [verdict_on(subject, entry.profile(), entry.budget()) for entry in same]
+
+
 def file_verdicts(
     recipe: Recipe, model: Path, exporter: ExporterSpec, facts: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
@@ -165,8 +187,7 @@ def file_verdicts(
         exporter: of its format.
         facts: what `verify_model` measured of it.
     """
-    drop = facts.get("accuracy_drop", "the teacher's test outputs are not in the cache: run the recipe once")
     measured = {"latency_ms": facts["latency_ms"], "memory": facts["peak_memory_bytes"], "file_bytes": facts["file_bytes"],
-                "accuracy_drop": drop}  # fmt: skip
+                "accuracy_drop": facts.get("accuracy_drop", _NO_TEACHER)}  # fmt: skip
     subject = subject_of(exporter, recipe.task, model, None, measured)
     return [verdict_on(subject, entry.profile(), entry.budget()) for entry in recipe.devices]

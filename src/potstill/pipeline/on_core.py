@@ -12,6 +12,8 @@ from potstill.core.progress import Progress
 from potstill.mcu.export import MODEL
 from potstill.pipeline.cache import ArtifactCache, default_root
 from potstill.pipeline.check import prepared
+from potstill.pipeline.fits import core_verdicts, teacher_outputs
+from potstill.pipeline.graph import build
 from potstill.recipe.model import Recipe
 from potstill.verify.emulated import check_ours, target_of, verify_on_core
 
@@ -23,8 +25,8 @@ _HEADLINES = ("latency_ms", "peak_memory_bytes", "file_bytes", "model")
 def verify_device(
     model: Path, device: str, recipe: Recipe | None, *, rows: int, scale: float, progress: Progress, trusted: bool
 ) -> dict[str, Any]:
-    """Return what a generated folder gives and takes on a device's core; with a recipe, over its real samples, and with its metric over
-    the whole test split by the same arithmetic.
+    """Return what a generated folder gives and takes on a device's core; with a recipe, over its real samples, with its metric over the
+    whole test split by the same arithmetic, and with a verdict by what the recipe allows on this device.
 
     Args:
         model: the folder, or its model.c.
@@ -64,5 +66,8 @@ def verify_device(
         scale=scale,
         lock=cache.root / "locks" / "measure.lock",
         trusted=True,
+        teacher_NX=teacher_outputs(build(recipe, cache.digests, cache), cache) if recipe.devices else None,
     )
-    return {**found, "host": {k: v for k, v in whole.items() if k not in _HEADLINES}}
+    verdicts = core_verdicts(recipe, folder / MODEL, device, found, whole)
+    said = {**found, "host": {k: v for k, v in whole.items() if k not in _HEADLINES}}
+    return {**said, "verdicts": verdicts} if verdicts else said

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from potstill.core.units import human_bytes
+from potstill.core.units import human_bytes, human_count
 from potstill.devices.cost import Cost
-from potstill.devices.judge import Judgement, Question, device_verdict, judge, judge_all
-from potstill.devices.lines import Budget, Line, interval, unknown
+from potstill.devices.judge import Judgement, Question, device_verdict, flash_limit, judge, judge_all, ram_limit
+from potstill.devices.lines import Budget, Line, Word, interval, unknown
 from potstill.devices.profile import DeviceProfile
 from potstill.devices.say import figure
 
@@ -73,7 +73,7 @@ def measured_lines(found: Mapping[str, Any], profile: DeviceProfile, budget: Bud
 
     Args:
         found: what there is of "latency_ms" {"median", "p95", "calls", "threads"} and "memory" {"value", "baseline"}, which count on
-            this machine alone, "file_bytes", and "accuracy_drop" {"value", "low", "high"} in points, or a text that says why it is
+            this machine alone, "on_core" as `verify.emulated` gives it, "file_bytes", and "accuracy_drop" {"value", "low", "high"} in points, or a text that says why it is
             not known.
         profile: of the device.
         budget: limits.
@@ -82,6 +82,8 @@ def measured_lines(found: Mapping[str, Any], profile: DeviceProfile, budget: Bud
     if "file_bytes" in found and not profile.small:
         size = float(found["file_bytes"])
         lines["flash_bytes"] = interval("flash_bytes", size, size, budget.flash_bytes, "the file", word="measured")
+    if "on_core" in found:
+        lines |= _on_core(found["on_core"], profile, budget)
     drop, limit = found.get("accuracy_drop", "measured once the student is exported"), budget.accuracy_drop
     if isinstance(drop, str):
         lines["accuracy_drop"] = unknown("accuracy_drop", limit, drop)
@@ -118,6 +120,23 @@ def _here(found: Mapping[str, Any], profile: DeviceProfile, budget: Budget) -> d
     elif memory is not None:
         lines["peak_memory_bytes"] = unknown("peak_memory_bytes", most, "this system does not tell a process's peak")
     return lines
+
+
+def _on_core(found: Mapping[str, Any], profile: DeviceProfile, budget: Budget) -> dict[str, Line]:
+    """Return flash as it was linked, RAM as it was emulated, and milliseconds of the instructions that were counted."""
+    flash, ram, time = found["flash_bytes"], found["ram_bytes"], found["latency_ms"]
+    lines = {
+        "flash_bytes": _exact("flash_bytes", flash["value"], flash_limit(profile, budget), "the image that was built, with the program that feeds it", flash["source"]),
+        "peak_memory_bytes": _exact("peak_memory_bytes", ram["value"], ram_limit(profile, budget), "static memory of the image, and the stack at its deepest", ram["source"]),
+    }  # fmt: skip
+    if time["low"] is not None:
+        text = f"{human_count(found['instructions']['value'])} instructions, emulated; {found['cycles']['because']}"
+        lines["latency_ms"] = interval("latency_ms", time["low"], time["high"], budget.latency_ms, text)
+    return lines
+
+
+def _exact(name: str, value: float, limit: float | None, reason: str, word: Word) -> Line:
+    return interval(name, float(value), float(value), limit, reason, word=word)
 
 
 def _of_accuracy(found: Judgement) -> list[str]:

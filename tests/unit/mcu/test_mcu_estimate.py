@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,12 @@ def test_a_share_of_the_products_is_a_share_of_their_instructions() -> None:
     half = whole.scaled(0.5, 0.4, 0.8)
     assert half.instructions == pytest.approx(0.5 * whole.product_instructions + 0.8 * whole.value_instructions + whole.place_instructions)  # fmt: skip
     assert half.constant_bytes == int(0.4 * whole.constant_bytes) and half.kernel_bytes == whole.kernel_bytes
+
+
+def test_shapes_that_contradict_one_another_are_named() -> None:
+    """A tensor without dimensions between layers, as a flipped byte leaves it."""
+    model = network()
+    made = model.ops[0].outputs[0]
+    tensors = tuple(replace(t, shape=()) if i == made else t for i, t in enumerate(model.tensors))
+    with pytest.raises(ExportError, match=r"network\.tflite: must be a whole .*contradict one another"):
+        program_of(replace(model, tensors=tensors))

@@ -144,3 +144,17 @@ def test_a_drop_is_paired_by_row() -> None:
 )  # fmt: skip
 def test_a_line_in_words(made: Line, text: str) -> None:
     assert say.against(made) == text
+
+
+@pytest.mark.parametrize(("flash", "verdict"), [(9000, "fits"), (8000, "does not fit")])
+def test_what_a_core_was_built_and_emulated_for_stands_for_the_modelled(flash: float, verdict: str) -> None:
+    on_core = {
+        "flash_bytes": {"value": 8328, "source": "measured"}, "ram_bytes": {"value": 948, "source": "emulated"},
+        "latency_ms": {"low": 1.157, "high": 1.411, "source": "modelled"}, "instructions": {"value": 112_880}, "cycles": {"because": "why"},
+    }  # fmt: skip
+    given = subject(format="c", runs_in=("potstill C",), measured={"on_core": on_core, "accuracy_drop": "no teacher"})
+    found = on("stm32l4r5", given, flash_bytes=flash, latency_ms=2)
+    lines = {name: line(found, name) for name in ("flash_bytes", "peak_memory_bytes", "latency_ms")}
+    assert [(lines[n].word, lines[n].value) for n in ("flash_bytes", "peak_memory_bytes")] == [("measured", 8328), ("emulated", 948)]  # fmt: skip
+    assert (lines["latency_ms"].low, lines["latency_ms"].word) == (1.157, "modelled") and lines["peak_memory_bytes"].limit == 655_360  # fmt: skip
+    assert lines["flash_bytes"].verdict == verdict == found["verdict"]
