@@ -147,6 +147,7 @@ def compare(
     seeds: int | None = None,
     weight_bytes: int | None = None,
     macs: int | None = None,
+    latency_ms: float | None = None,
     out: str | Path | None = None,
     threads: int = 0,
     progress: Mode = "auto",
@@ -157,8 +158,9 @@ def compare(
         recipe: a YAML file; its teacher, data and training are those of every arm.
         arms: each of prune, distill, quantize joined by +; () takes all six. The control always joins them.
         seeds: trainings of each arm; None takes the recipe's.
-        weight_bytes: most bytes of weights as they are stored; None and no `macs`: the student's in float32.
+        weight_bytes: most bytes of weights as they are stored; without any budget: the student's in float32.
         macs: most MACs of one sample.
+        latency_ms: most milliseconds of one sample in the artifact's own runtime, measured here.
         out: folder; None: runs/<name>-compare.
         threads: CPU cores; 0 takes all.
         progress: "auto", "plain", "json" or "quiet".
@@ -171,7 +173,7 @@ def compare(
     from potstill.report.compared import compare_file
     from potstill.stages import RunOptions
 
-    spec = CompareSpec(arms=tuple(arms) or ARMS, weight_bytes=weight_bytes, macs=macs)
+    spec = CompareSpec(arms=tuple(arms) or ARMS, weight_bytes=weight_bytes, macs=macs, latency_ms=latency_ms)
     options = RunOptions(cache=default_root(), threads=threads)
     done = compare_file(Path(recipe), spec, seeds, None if out is None else Path(out), options, Progress(progress))
     return Comparison(done.folder, done.results)

@@ -39,6 +39,32 @@ def test_a_comparison_is_one_graph_and_a_second_call_does_nothing(
     assert (tmp_path / "out" / "compare.json").read_bytes() == before
 
 
+def test_under_a_latency_sizes_are_measured_once_before_anything_is_trained(
+    write: Any, cli: Any, cache: Path, tmp_path: Path
+) -> None:
+    recipe = short(write)
+    command = ("compare", recipe, "--arms", "distill", "--seeds", "1", "--threads", "1", "--out", "out", "--latency-ms")
+    small = cli(*command, "0.000001", check=3)
+    assert "--arms control: student: a model of kind 'ds-cnn' must fit the budget; the narrowest has" in small.stderr
+    assert "It must take at most 1e-06 ms; the recipe's own student takes " in small.stderr
+    stages = {json.loads(p.read_text())["stage"] for p in (cache / "artifacts").glob("*/artifact.json")}
+    assert stages == {"prepare"}
+    own = float(small.stderr.split("the recipe's own student takes ")[1].split(" ms")[0])
+    limit = 2 * own
+    cli(*command, str(limit))
+    results = json.loads((tmp_path / "out" / "compare.json").read_text())
+    assert results["budget"] == {"weight_bytes": None, "macs": None, "latency_ms": limit}
+    (size,) = results["sizes"].values()
+    took = size["chosen"]["latency_ms"]
+    assert took["low"] <= took["value"] <= took["high"] <= limit and size["reference_ms"] > 0
+    assert size["chosen"]["numbers"]["width"] > 1 and size["tried"] > 2
+    assert len({a["params"] for a in results["arms"]}) == 1, "control and student are of one size"
+    for arm in results["arms"]:
+        took = arm["latency_ms"]["interval"]
+        assert took["low"] <= took["value"] <= took["high"] and bool(arm["over"]) == (took["low"] > limit)
+    assert cli(*command, str(limit)).stdout.startswith("Nothing to do:"), "what was measured is kept: sizes stay"
+
+
 def test_what_cannot_be_compared_is_said_before_anything_is_trained(write: Any, cli: Any, cache: Path) -> None:
     recipe = short(write)
     wrong = cli("compare", recipe, "--arms", "distil", check=2)

@@ -11,9 +11,12 @@ import pytest
 import yaml
 
 import potstill as ps
-from potstill.core.errors import RecipeError
+from potstill.core.errors import PotstillError, RecipeError
 from potstill.core.progress import Progress
+from potstill.pipeline.arms import ARMS as ARMS_OF_ALL
+from potstill.pipeline.arms import CompareSpec
 from potstill.pipeline.check import verify_against
+from potstill.pipeline.compare import compare
 from potstill.pipeline.run import run
 from potstill.recipe.load import from_text
 from potstill.report import build
@@ -80,6 +83,28 @@ def test_every_arm_learns_to_write(arm: str, shared: Path) -> None:
     if arm == "inside":
         pairs = [(p["student"], p["teacher"]) for p in student["taps"]["attention-kl"]]
         assert pairs == [(f"{side}.blocks.0.attention.softmax",) * 2 for side in ("encoder", "decoder")]
+
+
+def test_compared_under_one_budget(shared: Path) -> None:
+    recipe = little("output") | {"export": [{"kind": "onnx"}], "verify": {"blocks": 5}}
+    text = yaml.safe_dump(recipe)
+    found, out = from_text(text, "recipe.yaml", shared), shared / "compared"
+    options, progress = RunOptions(shared / "cache"), Progress("quiet")
+    spec = CompareSpec(arms=("prune+distill",))
+    done = compare(found, spec, text, out, options, progress, 1).results
+    arms = {arm["name"]: arm for arm in done["arms"]}
+    assert list(arms) == ["control", "prune+distill"] and done["metric"] == "sentence chrF"
+    for arm in arms.values():
+        assert arm["accuracy"]["value"] > 0.2 and arm["latency_ratio"]["low"] > 0 and not arm["over"]
+    assert arms["prune+distill"]["params"] < done["teacher"]["params"]
+    with pytest.raises(RecipeError) as caught:
+        compare(found, CompareSpec(), text, out, options, progress, 1)
+    assert [f.split(":")[0] for f in caught.value.faults] == [f"--arms {a}" for a in ARMS_OF_ALL if "quantize" in a]
+    assert "exported in float32. Leave this step out. Or leave this arm out." in caught.value.faults[0]
+    with pytest.raises(
+        PotstillError, match="--latency-ms: must be of a model that answers at once; got one that writes"
+    ):
+        compare(found, CompareSpec(arms=("distill",), latency_ms=1), text, out, options, progress, 1)
 
 
 def test_tokens_that_differ_are_not_compared(shared: Path) -> None:

@@ -135,6 +135,10 @@ def compare(
         typer.Option(help="Most bytes of weights; default the student's in float32.", min=1, show_default=False),
     ] = None,
     macs: Annotated[int | None, typer.Option(help="Most MACs of one sample.", min=1, show_default=False)] = None,
+    latency_ms: Annotated[
+        float | None,
+        typer.Option(help="Most milliseconds of one sample, measured here.", min=1e-6, show_default=False),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder; default runs/<name>-compare.", show_default=False)] = None,
     threads: Annotated[int, typer.Option(help="CPU cores to use; 0 takes all.", min=0)] = 0,
     accept_fingerprint: FingerprintOption = False,
@@ -144,7 +148,7 @@ def compare(
     from potstill.cli.compare import compare_recipe
 
     compare_recipe(
-        recipe, arms, seeds, weight_bytes, macs, out, options(threads, "cpu", accept_fingerprint),
+        recipe, arms, seeds, weight_bytes, macs, latency_ms, out, options(threads, "cpu", accept_fingerprint),
         mode="json" if as_json else "auto",
     )  # fmt: skip
 

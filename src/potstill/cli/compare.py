@@ -18,6 +18,7 @@ def compare_recipe(
     seeds: int | None,
     weight_bytes: int | None,
     macs: int | None,
+    latency_ms: float | None,
     out: Path | None,
     options: RunOptions,
     *,
@@ -29,9 +30,8 @@ def compare_recipe(
     from potstill.pipeline.arms import CompareSpec
     from potstill.report.compared import PAGE, compare_file, comparison_table, sentences
 
-    spec = CompareSpec(
-        arms=tuple(a for a in arms.split(",") if a.strip()) or CompareSpec().arms, weight_bytes=weight_bytes, macs=macs
-    )
+    names = tuple(a for a in arms.split(",") if a.strip()) or CompareSpec().arms
+    spec = CompareSpec(arms=names, weight_bytes=weight_bytes, macs=macs, latency_ms=latency_ms)
     progress = Progress(mode)
     done = compare_file(path, spec, seeds, out, options, progress)
     if mode == "json":

@@ -61,6 +61,12 @@ def fingerprint(threads: int, device: str = "cpu", dtype: str = "float32", world
     }
 
 
+def machine() -> str:
+    """Return the processor that measured figures belong to, such as "a processor, 2 cores"."""
+    found = environment()
+    return f"{found['cpu']}, {found['cores']} cores"
+
+
 def environment() -> dict[str, Any]:
     """Return facts about the machine for the report: no user name, host name or path."""
     model = platform.processor() or platform.machine()

@@ -8,8 +8,11 @@ from typing import Any
 
 from pydantic import Field
 
-from potstill.core.errors import PotstillError, nearest
+from potstill.compress._settings import PruneSettings
+from potstill.core.errors import BudgetError, PotstillError, RecipeError, nearest
+from potstill.core.fingerprint import machine
 from potstill.core.spec import Spec
+from potstill.devices.host import HOST
 from potstill.models import ModelSpec
 from potstill.pipeline.shape import DataShape
 from potstill.recipe.load import check
@@ -17,11 +20,16 @@ from potstill.recipe.model import Recipe
 from potstill.stages import StepSpec
 from potstill.stages import steps as step_kinds
 from potstill.stages._controls import objectives_of
+from potstill.stages.size import SizeStage
 
 CONTROL = "control"
 PARTS = ("prune", "distill", "quantize")
 """What an arm may join, in the order in which it is done."""
 ARMS = ("prune", "quantize", "distill", "prune+distill", "distill+quantize", "prune+distill+quantize")
+BUDGETS = ("weight_bytes", "macs", "latency_ms")
+"""What all arms may be bounded by, one of them."""
+Sized = Callable[[str, SizeStage], dict[str, Any]]
+"""What the node is called, and how a size is measured -> what the stage said of its work."""
 _SAYS = {
     "control": "a small model trained alone",
     "distill": "a small model that learns from the teacher",
@@ -43,16 +51,22 @@ class CompareSpec(Spec):
     """Most bytes of an arm's weights as they are stored, 4 a parameter in float32 and 1 in int8; None and no `macs`: what the
     recipe's student takes in float32. Not both."""
     macs: int | None = Field(default=None, ge=1)
-    """Most MACs of one sample, which stand for latency while models are chosen; latency itself is measured."""
+    """Most MACs of one sample."""
+    latency_ms: float | None = Field(default=None, gt=0)
+    """Most milliseconds of one sample in the artifact's own runtime on this machine: sizes are chosen by what untrained models take, timed
+    one after another beside the recipe's student, and every arm is timed again when all are trained."""
 
     def names(self) -> tuple[str, ...]:
         """Return the arms in order, the control first, each as its parts are done.
 
         Raises:
-            PotstillError: a part that there is not, or two budgets.
+            PotstillError: a part that there is not, or several budgets.
         """
-        if self.weight_bytes is not None and self.macs is not None:
-            raise PotstillError("--weight-bytes, --macs: one of the two must be the budget; got both. Leave one out.")
+        given = [f"--{name.replace('_', '-')}" for name in BUDGETS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise PotstillError(
+                f"{', '.join(given)}: one of them must be the budget; got {len(given)}. Leave the others out."
+            )
         return (CONTROL, *dict.fromkeys(_ordered(name) for name in self.arms if name != CONTROL))
 
 
@@ -80,7 +94,7 @@ def _ordered(name: str) -> str:
     return "+".join(part for part in PARTS if part in found)
 
 
-def arms_of(recipe: Recipe, spec: CompareSpec, shape: DataShape) -> list[Arm]:
+def arms_of(recipe: Recipe, spec: CompareSpec, shape: DataShape, sized: Sized | None = None) -> list[Arm]:
     """Return the recipe of each arm.
 
     The distill, prune and quantize steps are the recipe's own where it has them, so that an arm without a part leaves that step
@@ -90,31 +104,39 @@ def arms_of(recipe: Recipe, spec: CompareSpec, shape: DataShape) -> list[Arm]:
         recipe: with a distill step.
         spec: arms, and a budget that is said.
         shape: of the data.
+        sized: measures sizes; needed where the budget is a latency.
 
     Raises:
-        PotstillError: an arm that this recipe cannot have.
-        RecipeError: what an arm would be does not work.
+        PotstillError: an arm that this recipe cannot have, or a budget that it cannot have.
+        RecipeError: what arms would be does not work; says of each arm why.
     """
     steps = _Steps(recipe)
-    chosen = _Sizes(recipe, spec, shape)
-    out = []
+    chosen = _Sizes(recipe, spec, shape, steps, sized)
+    out: list[Arm] = []
+    faults: list[str] = []
     for name in spec.names():
         parts = () if name == CONTROL else tuple(name.split("+"))
-        size = 1 if "quantize" in parts else 4
+        bits = steps.quantize("distill" in parts) if "quantize" in parts else None
         if "prune" in parts or parts == ("quantize",):
             student = _bare(steps.teacher(name))
             done = [_step("inherit")]
             if "prune" in parts:
-                done += [steps.prune(chosen.left(size)), steps.distill("distill" in parts)]
+                done += [steps.prune(**chosen.left(name, student, bits)), steps.distill("distill" in parts)]
         else:
-            student, done = chosen.student(size), [steps.distill("distill" in parts)]
-        if "quantize" in parts:
-            done.append(steps.quantize("distill" in parts))
+            student, done = chosen.student(name, bits), [steps.distill("distill" in parts)]
+        done += [] if bits is None else [bits]
         arm = recipe.model_copy(
             update={"student": student, "steps": tuple(done), "controls": (), "export": (), "robustness": None}
         )
-        check(arm)
+        try:
+            check(arm)
+        except RecipeError as err:
+            faults += [
+                f"--arms {name}: {fault.removeprefix('recipe:1:1 ')} Or leave this arm out." for fault in err.faults
+            ]
         out.append(Arm(name, arm))
+    if faults:
+        raise RecipeError(faults)
     return out
 
 
@@ -151,11 +173,11 @@ class _Steps:
             update={"objectives": objectives_of("hard-label", self._recipe.task.output), "balance": None}
         )
 
-    def prune(self, budget: dict[str, int]) -> StepSpec:
-        """Return the recipe's own cut, its size set by the budget."""
+    def prune(self, **target: Any) -> StepSpec:
+        """Return the recipe's own cut with another target, a ratio or a budget."""
         own = self._first.get("prune")
         kept = {} if own is None else {k: v for k, v in dict(own).items() if k not in ("kind", "ratio", "budget")}
-        return _step("prune", **kept, budget=budget)
+        return _step("prune", **kept, **target)
 
     def quantize(self, taught: bool) -> StepSpec:
         """Return the recipe's own rounding; an arm without a teacher trains with it, where it does, on the truth alone."""
@@ -169,7 +191,7 @@ def budgeted(recipe: Recipe, spec: CompareSpec, shape: DataShape) -> CompareSpec
     """Return `spec` with its budget said: where it says none, what the recipe's student takes in float32."""
     from potstill.models.tools.build import new_model
 
-    if spec.weight_bytes is not None or spec.macs is not None:
+    if any(getattr(spec, name) is not None for name in BUDGETS):
         return spec
     module = new_model(_bare(recipe.student), shape.io, shape.stats).module
     return spec.model_copy(update={"weight_bytes": 4 * sum(p.numel() for p in module.parameters())})
@@ -185,28 +207,63 @@ def _bare(model: ModelSpec) -> ModelSpec:
 
 
 class _Sizes:
-    """How large a model may be, by the bytes of one weight."""
+    """How large a model may be."""
 
-    def __init__(self, recipe: Recipe, spec: CompareSpec, shape: DataShape) -> None:
-        self._own, self._spec, self._shape = recipe.student, spec, shape
-        self._found: dict[int, ModelSpec] = {}
+    def __init__(self, recipe: Recipe, spec: CompareSpec, shape: DataShape, steps: _Steps, sized: Sized | None) -> None:
+        self._recipe, self._spec, self._shape, self._steps, self._sized = recipe, spec, shape, steps, sized
+        self._found: dict[bool, ModelSpec] = {}
+        if spec.latency_ms is not None and recipe.task.output == "tokens":
+            raise PotstillError(
+                "--latency-ms: must be of a model that answers at once; got one that writes. How long an untrained one writes says nothing of a "
+                "trained one. Give --weight-bytes or --macs."
+            )
 
-    def student(self, size: int) -> ModelSpec:
+    def student(self, arm: str, bits: StepSpec | None) -> ModelSpec:
         """Return the recipe's student, as wide as the budget allows."""
+        own, shape = self._recipe.student, self._shape
+        if self._spec.latency_ms is not None:
+            return own.model_copy(update=self._measured(arm, own, bits)["numbers"])
         from potstill.models.tools.scaled import widest
 
-        if size not in self._found:
-            self._found[size] = widest(self._own, self._shape.io, self._shape.stats, self._fits(size))
-        return self._found[size]
+        if (bits is None) not in self._found:
+            self._found[bits is None] = widest(own, shape.io, shape.stats, self._fits(1 if bits else 4))
+        return self._found[bits is None]
 
-    def left(self, size: int) -> dict[str, int]:
-        """Return what pruning must leave."""
-        limit, macs = self._spec.weight_bytes, self._spec.macs
-        if limit is not None:
-            return {"params": limit // size}
-        assert macs is not None
-        return {"macs": macs}
+    def left(self, arm: str, model: ModelSpec, bits: StepSpec | None) -> dict[str, Any]:
+        """Return the target of the cut of a model: the budget, or a ratio whose latency keeps to it."""
+        limit, macs, latency = self._spec.weight_bytes, self._spec.macs, self._spec.latency_ms
+        if latency is not None:
+            # Without a trained model's gradient, squares stand for taylor; and nothing of a run can be timed on the host but this.
+            cut = dict(self._steps.prune(budget={"device": HOST, "latency_ms": latency}))
+            cut["importance"] = "l2" if cut["importance"] == "taylor" else cut["importance"]
+            settings = PruneSettings(**{name: cut[name] for name in PruneSettings.model_fields})
+            return {"ratio": self._measured(arm, model, bits, settings)["ratio"]}
+        return {"budget": {"params": limit // (1 if bits else 4)} if limit is not None else {"macs": macs}}
+
+    def _measured(
+        self, arm: str, model: ModelSpec, bits: StepSpec | None, cut: PruneSettings | None = None
+    ) -> dict[str, Any]:
+        assert self._sized is not None and self._spec.latency_ms is not None
+        verify, recipe = self._recipe.verify, self._recipe
+        stage = SizeStage(
+            model=_bare(model), reference=_bare(recipe.student), latency_ms=self._spec.latency_ms, cut=cut,
+            scheme=getattr(bits, "scheme", None), float_layers=getattr(bits, "float_layers", ()), exporter=recipe.export[0],
+            threads=verify.threads, blocks=verify.blocks, machine=machine(), seed=recipe.seed,
+        )  # fmt: skip
+        what = [model.kind, *(["cut"] if cut else []), *([stage.scheme] if stage.scheme else [])]
+        try:
+            found: dict[str, Any] = self._sized(f"size/{'-'.join(what)}", stage)["chosen"]
+        except BudgetError as err:
+            raise BudgetError(f"--arms {arm}: {err} Give another budget, or leave this arm out.") from err
+        return found
 
     def _fits(self, size: int) -> Callable[[Any], bool]:
+        from potstill.models.tools.profile import profile
+
         limit, macs = self._spec.weight_bytes, self._spec.macs
-        return lambda cost: (limit is None or cost.params * size <= limit) and (macs is None or cost.macs <= macs)
+
+        def fits(new: Any) -> bool:
+            cost = profile(new.module, new.io)
+            return (limit is None or cost.params * size <= limit) and (macs is None or cost.macs <= macs)
+
+        return fits

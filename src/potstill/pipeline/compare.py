@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from potstill.core import atomic
+from potstill.core import artifact, atomic
 from potstill.core.errors import BudgetError, PotstillError
-from potstill.core.fingerprint import environment
+from potstill.core.fingerprint import machine
 from potstill.core.hashing import StatCache, digest_json
 from potstill.core.progress import Progress
 from potstill.pipeline.arms import Arm, CompareSpec, arms_of, budgeted
@@ -28,6 +28,7 @@ from potstill.stages.export import ExportStage
 from potstill.stages.judge import JudgeStage
 from potstill.stages.measure import EXPORTED, MeasureStage
 from potstill.stages.measure import STUDENT as MEASURED
+from potstill.stages.size import SizeStage
 
 FILE = "compare.json"
 
@@ -97,10 +98,12 @@ def compare(
 def comparison(
     recipe: Recipe, spec: CompareSpec, cache: ArtifactCache, options: RunOptions, progress: Progress
 ) -> Comparison:
-    """Return the graph of a comparison; the data is prepared first, since the budget chooses models by its shape."""
+    """Return the graph of a comparison; the data is prepared first, since the budget chooses models by its shape, or by their latency, which is
+    measured before anything else runs."""
     first = _plain(recipe, cache)
-    Executor(first, cache, options, progress).run(first.nodes["prepare"])
-    found = joined(recipe, spec, cache)
+    executor = Executor(first, cache, options, progress)
+    executor.run(first.nodes["prepare"])
+    found = joined(recipe, spec, cache, executor)
     check_formats(found.graph, cache)
     for arm, graph in zip(found.arms, found.graphs, strict=True):
         try:
@@ -111,17 +114,30 @@ def comparison(
     return found
 
 
-def joined(recipe: Recipe, spec: CompareSpec, cache: ArtifactCache) -> Comparison:
-    """Return all arms in one graph, what they share once; the data must be prepared."""
+def joined(recipe: Recipe, spec: CompareSpec, cache: ArtifactCache, executor: Executor | None = None) -> Comparison:
+    """Return all arms in one graph, what they share once; the data must be prepared, and sizes measured where there is no executor."""
     if not recipe.export:
         raise PotstillError(f"{recipe.name}: a comparison runs artifacts; export is empty. Add {{kind: onnx}}.")
-    shape = shape_of(recipe.data, cache.path(_plain(recipe, cache).nodes["prepare"].key))
+    plain = _plain(recipe, cache) if executor is None else executor.graph
+    shape = shape_of(recipe.data, cache.path(plain.nodes["prepare"].key))
     assert shape is not None
     spec = budgeted(recipe, spec, shape)
-    arms = arms_of(recipe, spec, shape)
+
+    def sized(name: str, stage: SizeStage) -> dict[str, Any]:
+        if name not in plain.nodes:
+            plain.add(Node(name, stage, {"data": "prepare"}))
+            compute_keys(plain, cache.digests)
+        if executor is not None:
+            executor.run(plain.nodes[name])
+        facts: dict[str, Any] = artifact.manifest(cache.path(plain.nodes[name].key))["facts"]
+        return facts
+
+    arms = arms_of(recipe, spec, shape, sized)
     out = Comparison(Graph(recipe), arms, [build(arm.recipe, cache.digests, cache) for arm in arms], spec)
     for arm, graph in zip(arms, out.graphs, strict=True):
         _join(out.graph, graph, arm.name)
+    for node in plain.named("size/"):
+        out.graph.add(node)
     _add_artifacts(out, cache.digests)
     return out
 
@@ -157,10 +173,9 @@ def _add_artifacts(found: Comparison, digests: StatCache) -> None:
             graph.add(Node(f"judge/{arm.name}/seed{seed}", judge, {**given, "exported": exported.name}, arm=True))
         inputs[f"{MEASURED}{arm.name}"] = found.last(arm.name, recipe.seed)
         inputs[f"{EXPORTED}{arm.name}"] = f"export/{arm.name}/seed{recipe.seed}"
-    machine = f"{environment()['cpu']}, {environment()['cores']} cores"
     measure = MeasureStage(
         exporter=exporter, teacher=recipe.teacher, threads=recipe.verify.threads, blocks=recipe.verify.blocks,
-        arms=tuple(arm.name for arm in found.arms), machine=machine,
+        arms=tuple(arm.name for arm in found.arms), machine=machine(),
     )  # fmt: skip
     graph.add(Node("measure", measure, inputs))
     compute_keys(graph, digests)

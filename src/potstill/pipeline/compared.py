@@ -12,7 +12,7 @@ from potstill.core import artifact
 from potstill.core.fingerprint import environment, package_versions
 from potstill.core.tensorfile import open_arrays
 from potstill.data.dataset import Dataset
-from potstill.pipeline.arms import CONTROL, Arm
+from potstill.pipeline.arms import BUDGETS, CONTROL, Arm, CompareSpec
 from potstill.pipeline.cache import ArtifactCache
 from potstill.tasks import Truth
 from potstill.verify.gain import accuracy_interval, gain, independent
@@ -46,7 +46,7 @@ class Findings:
         arms = [self._arm(arm, correct) for arm in self.found.arms]
         spec, recipe = self.found.spec, self.recipe
         for arm in arms:
-            arm["over"] = _over(arm, spec.weight_bytes, spec.macs)
+            arm["over"] = _over(arm, spec)
         return {
             "schema": 1,
             "name": recipe.name,
@@ -56,7 +56,8 @@ class Findings:
             "recipe": recipe_text,
             "task": recipe.task.kind,
             "metric": recipe.task.called,
-            "budget": {"weight_bytes": spec.weight_bytes, "macs": spec.macs},
+            "budget": {name: getattr(spec, name) for name in BUDGETS},
+            "sizes": {n.name.removeprefix("size/"): self.facts(n.name) for n in self.found.graph.named("size/")},
             "seeds": self.seeds,
             "test_rows": len(self.dataset.splits["test"]),
             "format": recipe.export[0].kind,
@@ -126,7 +127,7 @@ class Findings:
         return {"name": first["name"], "against": against}
 
 
-def _over(arm: dict[str, Any], weight_bytes: int | None, macs: int | None) -> list[str]:
-    """Return which lines of the budget an arm breaks."""
-    limits = {"weight_bytes": weight_bytes, "macs": macs}
-    return [name for name, limit in limits.items() if limit is not None and arm[name] > limit]
+def _over(arm: dict[str, Any], spec: CompareSpec) -> list[str]:
+    """Return which lines of the budget an arm breaks: a latency where its whole interval is over it."""
+    took = {**arm, "latency_ms": arm["latency_ms"]["interval"]["low"]}
+    return [name for name in BUDGETS if getattr(spec, name) is not None and took[name] > getattr(spec, name)]

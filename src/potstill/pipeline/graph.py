@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from potstill.core.fingerprint import environment, package_versions, version_of
+from potstill.core.fingerprint import machine, package_versions, version_of
 from potstill.core.hashing import StatCache, digest_json
 from potstill.core.sources import modules_used, packages_used
 from potstill.core.spec import Spec
@@ -102,7 +102,7 @@ def build(recipe: Recipe, digests: StatCache, cache: ArtifactCache | None = None
         exported = add(Node(f"export/{exporter.kind}", ExportStage(exporter=exporter, task=recipe.task.kind), first))
         verify = VerifyStage(
             task=recipe.task, exporter=exporter, teacher=recipe.teacher, verify=recipe.verify,
-            machine=f"{environment()['cpu']}, {environment()['cores']} cores",
+            machine=machine(),
         )  # fmt: skip
         add(Node(f"verify/{exporter.kind}", verify, {**first, "exported": exported, "teacher": teacher}))
     _add_verdicts(graph)

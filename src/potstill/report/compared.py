@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from potstill.stages import RunOptions
 
 PAGE = "compare.html"
-_LINES = {"weight_bytes": "bytes of weights", "macs": "MACs"}
+_LINES = {"weight_bytes": "bytes of weights", "macs": "MACs", "latency_ms": "latency"}
 
 
 def compare_file(
@@ -79,6 +79,7 @@ def build(folder: Path) -> Path:
         rows=[_row(arm) for arm in results["arms"]],
         teacher=_row({**teacher, "name": "teacher", "gain": None, "over": []}),
         against=_against(results),
+        sizes=_sizes(results),
         charts=[
             (f"Test {metric} against size", chart("size", "file", lambda a: a["file_bytes"] or 0, human_bytes)),
             (
@@ -105,9 +106,11 @@ def _spot(kind: Any, name: str, arm: dict[str, Any], of: Callable[[dict[str, Any
 def budget(results: dict[str, Any]) -> str:
     """Return the budget in words, such as "at most 20.5 KB of weights"."""
     found = results["budget"]
-    parts = [] if found["weight_bytes"] is None else [f"{human_bytes(found['weight_bytes'])} of weights"]
-    parts += [] if found["macs"] is None else [f"{human_count(found['macs'])} MACs"]
-    return f"at most {' and '.join(parts)}"
+    if found.get("latency_ms") is not None:
+        return f"at most {say.milliseconds(found['latency_ms'])} a sample"
+    if found["macs"] is not None:
+        return f"at most {human_count(found['macs'])} MACs"
+    return f"at most {human_bytes(found['weight_bytes'])} of weights"
 
 
 def sentences(results: dict[str, Any]) -> list[str]:
@@ -127,8 +130,14 @@ def sentences(results: dict[str, Any]) -> list[str]:
     for arm in arms:
         if arm["over"]:
             lines = " and ".join(_LINES[name] for name in arm["over"])
-            out.append(f"Over the budget, and no winner: {arm['name']}, by its {lines}.")
+            took = f", {_latency(arm)}" if "latency_ms" in arm["over"] else ""
+            out.append(f"Over the budget, and no winner: {arm['name']}, by its {lines}{took}.")
     return out
+
+
+def _latency(arm: dict[str, Any]) -> str:
+    found = arm["latency_ms"]["interval"]
+    return f"{found['value']:.3g} [{found['low']:.3g}, {found['high']:.3g}] ms"
 
 
 def _winner(results: dict[str, Any], metric: str) -> list[str]:
@@ -181,6 +190,17 @@ def _row(arm: dict[str, Any]) -> dict[str, Any]:
         "memory": human_bytes(memory["value"]) if memory and memory.get("value") else "–",
         "over": bool(arm["over"]),
     }
+
+
+def _sizes(results: dict[str, Any]) -> list[str]:
+    """Return what was chosen by its latency: the model, its numbers or ratio, and what it took untrained."""
+    out = []
+    for name, size in (results.get("sizes") or {}).items():
+        found, took = size["chosen"], size["chosen"]["latency_ms"]
+        numbers = ", ".join(f"{k} {v:g}" for k, v in found.get("numbers", {}).items()) or "as the recipe has it"
+        what = f"pruning ratio {found['ratio']:.3f}" if "ratio" in found else numbers
+        out.append(f"{name}: {what}; untrained {took['value']:.3g} [{took['low']:.3g}, {took['high']:.3g}] ms")
+    return out
 
 
 def _against(results: dict[str, Any]) -> list[tuple[str, str, str]]:

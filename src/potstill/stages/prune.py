@@ -45,8 +45,6 @@ class PruneStage(StageSpec, PruneSettings):
 
     def uses(self) -> Iterator[str]:
         yield "potstill.compress.prune"
-        if self.budget is not None and self.budget.device is not None:
-            yield "potstill.verify.on_device"
 
     def run(self, context: StageContext) -> dict[str, Any]:
         from potstill.compress.prune import plan_pruning, prune, recalibrate

@@ -37,7 +37,8 @@ def interleaved(
         per_call: samples that a call runs one by one; times are of one, a mean over them.
 
     Returns:
-        name -> {"min", "median", "p95"} in milliseconds, "calls", and "ratio": its median over that of the teacher, where there is a
+        name -> {"min", "median", "p95"} in milliseconds, "calls", "interval" {"value", "low", "high"}: the median of the blocks' medians
+        in milliseconds with a bootstrap 95 % interval, and "ratio": its median over that of the teacher, where there is a
         candidate of that name, by blocks, with a bootstrap 95 % interval; "ratio_float" likewise over one of the name "float".
     """
     with atomic.locked(lock):
@@ -49,14 +50,16 @@ def interleaved(
             for block in range(blocks):
                 names = list(candidates) if block % 2 == 0 else list(candidates)[::-1]
                 for name in names:
-                    times[name].append(_time(candidates[name], per_block[name]))
+                    times[name].append(calls_of(candidates[name], per_block[name]))
         finally:
             if enabled:
                 gc.enable()
     out: dict[str, Any] = {}
     for name, found in times.items():
         out[name] = spread(np.concatenate(found) / per_call)
-    medians = {name: [float(np.median(block)) for block in found] for name, found in times.items()}
+    medians = {name: [float(np.median(block)) / per_call for block in found] for name, found in times.items()}
+    for name, seconds in medians.items():
+        out[name]["interval"] = ratio(seconds, [1e-3] * blocks)
     for other, key in (("teacher", "ratio"), ("float", "ratio_float")):
         for name in out if other in out else ():
             if name not in ("teacher", "float"):
@@ -105,11 +108,12 @@ def calls_for(call: Callable[[], object], warmup: int) -> int:
         call()
         if time.perf_counter() - started > 1.0 and i >= 2:
             break
-    single = _time(call, 3).min()
+    single = calls_of(call, 3).min()
     return int(np.clip(_BLOCK_S / max(single, 1e-7), 3, 500))
 
 
-def _time(call: Callable[[], object], num: int) -> NDArray[Any]:
+def calls_of(call: Callable[[], object], num: int) -> NDArray[Any]:
+    """Return the seconds of `num` calls."""
     if isinstance(call, _Elsewhere):
         return call.times(num)
     out = np.empty(num)

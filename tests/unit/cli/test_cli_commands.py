@@ -24,7 +24,7 @@ SURFACE = {
     "plan": {"recipe", "--json"},
     "run": {"recipe", "--out", "--threads", "--device", "--log", "--samples", "--no-samples", "--accept-fingerprint",
             "--json"},
-    "compare": {"recipe", "--arms", "--seeds", "--weight-bytes", "--macs", "--out", "--threads", "--accept-fingerprint", "--json"},
+    "compare": {"recipe", "--arms", "--seeds", "--weight-bytes", "--macs", "--latency-ms", "--out", "--threads", "--accept-fingerprint", "--json"},
     "taps": {"recipe", "--json"},
     "bundle": {"run", "--export", "--rows", "--out", "--json"},
     "verify": {"model", "--data", "--device", "--rows", "--from-device", "--threads", "--scale", "--run-program", "--json"},

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
-from potstill.core.errors import PotstillError
+from potstill.core.errors import BudgetError, PotstillError
 from potstill.core.samples import DataStats
 from potstill.models import ModelIO
 from potstill.pipeline.arms import CompareSpec, arms_of, budgeted
+from potstill.pipeline.compared import _over
 from potstill.pipeline.shape import DataShape
 from potstill.recipe.model import Recipe
 from potstill.stages.distill import DistillStep
+from potstill.stages.size import SizeStage
 
 SHAPE = DataShape(ModelIO((10,), (1, 8, 8)), 400, 100, 40, None, DataStats((0.5,), (0.25,)))
 
@@ -77,13 +79,62 @@ def test_who_is_not_taught_rounds_on_the_truth_alone() -> None:
     assert [c.budget.params for c in cuts] == [5_000, 20_000]  # type: ignore[attr-defined]
 
 
+def measured(chosen: dict[str, Any]) -> tuple[dict[str, SizeStage], Any]:
+    """Return (what was asked to be measured, what answers)."""
+    asked: dict[str, SizeStage] = {}
+
+    def sized(name: str, stage: SizeStage) -> dict[str, Any]:
+        asked[name] = stage
+        return {"chosen": chosen}
+
+    return asked, sized
+
+
+def test_a_latency_chooses_sizes_by_what_is_measured() -> None:
+    spec = CompareSpec(arms=("distill", "distill+quantize", "prune", "prune+distill"), latency_ms=0.5)
+    assert budgeted(recipe(), spec, SHAPE) is spec
+    asked, sized = measured({"numbers": {"width": 9}, "ratio": 0.25})
+    own = recipe(export=[{"kind": "onnx"}])
+    arms = {arm.name: arm.recipe for arm in arms_of(own, spec, SHAPE, sized)}
+    assert list(asked) == ["size/ds-cnn", "size/ds-cnn-int8_static_per_channel", "size/resnet-cut"]
+    plain, bits, cut = asked.values()
+    assert (plain.scheme, bits.scheme, cut.scheme) == (None, "int8_static_per_channel", None)
+    assert plain.cut is None and cut.cut is not None and cut.cut.budget is not None
+    assert (cut.cut.budget.device, cut.cut.budget.latency_ms, plain.latency_ms) == ("host", 0.5, 0.5)
+    assert cut.reference == plain.reference == own.student and cut.model.kind == "resnet"
+    for name in ("control", "distill", "distill+quantize"):
+        assert arms[name].student.width == 9  # type: ignore[attr-defined]
+    for name in ("prune", "prune+distill"):
+        step = arms[name].steps[1]
+        assert step.ratio == 0.25 and step.budget is None  # type: ignore[attr-defined]
+
+
+def test_a_latency_that_cannot_be_kept_names_its_arm() -> None:
+    def sized(name: str, stage: SizeStage) -> dict[str, Any]:
+        raise BudgetError("student: too slow.")
+
+    spec = CompareSpec(arms=("distill",), latency_ms=0.5)
+    with pytest.raises(
+        BudgetError, match=r"--arms control: student: too slow\. Give another budget, or leave this arm out"
+    ):
+        arms_of(recipe(export=[{"kind": "onnx"}]), spec, SHAPE, sized)
+
+
+def test_an_arm_is_over_a_latency_where_its_whole_interval_is() -> None:
+    spec = CompareSpec(latency_ms=0.5)
+    for low, over in ((0.49, []), (0.51, ["latency_ms"])):
+        took = {"latency_ms": {"median": 0.52, "interval": {"value": 0.52, "low": low, "high": 0.53}}}
+        assert _over({"weight_bytes": 10**9, "macs": 10**9, **took}, spec) == over
+    assert _over({"weight_bytes": 5, "macs": 5, **took}, CompareSpec(weight_bytes=4)) == ["weight_bytes"]
+
+
 def test_parts_are_ordered_and_said_once() -> None:
     spec = CompareSpec(arms=("quantize+distill", "distill+quantize", "control", "distill"))
     assert spec.names() == ("control", "distill+quantize", "distill")
     with pytest.raises(PotstillError, match=r"--arms: must join prune, distill, quantize by \+; got 'prun'"):
         CompareSpec(arms=("prun",)).names()
-    with pytest.raises(PotstillError, match="one of the two must be the budget; got both"):
-        CompareSpec(weight_bytes=1, macs=1).names()
+    with pytest.raises(PotstillError, match="--weight-bytes, --latency-ms: one of them must be the budget; got 2"):
+        CompareSpec(weight_bytes=1, latency_ms=1).names()
 
 
 def test_a_teacher_that_is_a_black_box_cannot_be_cut(tmp_path: Path) -> None:

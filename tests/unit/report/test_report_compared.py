@@ -52,6 +52,27 @@ def test_the_winner_and_whom_the_interval_does_not_settle() -> None:
     assert "Over the budget, and no winner: quantize, by its bytes of weights." in said
 
 
+def test_a_latency_is_a_budget_too() -> None:
+    slow = {"median": 0.6, "interval": {"value": 0.6, "low": 0.58, "high": 0.62}}
+    arms = [arm("control", 0.8, 4000, 0.3), arm("prune", 0.9, 3900, 0.7, over=["latency_ms"], latency_ms=slow)]
+    said = sentences(results(budget={"weight_bytes": None, "macs": None, "latency_ms": 0.5}, arms=arms, best=None))
+    assert said[0] == "No arm keeps to the budget, at most 500 µs a sample."
+    assert said[-1] == "Over the budget, and no winner: prune, by its latency, 0.6 [0.58, 0.62] ms."
+
+
+def test_the_page_says_what_was_chosen_by_its_latency(tmp_path: Path) -> None:
+    took = {"value": 0.4, "low": 0.39, "high": 0.41}
+    sizes = {"ds-cnn": {"chosen": {"numbers": {"width": 12}, "latency_ms": took}}, "resnet-cut": {"chosen": {"ratio": 0.25, "latency_ms": took}}}  # fmt: skip
+    found = results(budget={"weight_bytes": None, "macs": None, "latency_ms": 0.5}, sizes=sizes)
+    (tmp_path / "compare.json").write_text(json.dumps(found))
+    page = build(tmp_path).read_text()
+    assert (
+        "ds-cnn: width 12; untrained 0.4 [0.39, 0.41] ms" in page
+        and "resnet-cut: pruning ratio 0.250; untrained" in page
+    )
+    assert "the upper end of the interval counting" in page and "kernels and matrices as they are stored" not in page
+
+
 def test_nobody_within_the_budget() -> None:
     arms = [arm("control", 0.8, 4000, 0.3, over=["weight_bytes"])]
     assert sentences(results(best=None, arms=arms))[0] == "No arm keeps to the budget, at most 4 kB of weights."

@@ -69,6 +69,8 @@ def test_slow_is_slower_than_fast(lock: Path) -> None:
         assert 0 <= found[name]["min"] <= found[name]["median"] <= found[name]["p95"]
     assert found["teacher"]["min"] >= 2.0, "figures are milliseconds"
     assert found["teacher"]["median"] > 10 * found["student"]["median"]
+    took = found["teacher"]["interval"]
+    assert 2.0 <= took["low"] <= took["value"] <= took["high"] < 10
     ratio = found["student"]["ratio"]
     assert 0 < ratio["low"] <= ratio["value"] <= ratio["high"] < 0.1
 
