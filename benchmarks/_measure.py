@@ -144,6 +144,22 @@ def machine(seeds: str = "0") -> dict[str, Any]:
     }  # fmt: skip
 
 
+def run_recipe(raw: Mapping[str, Any], threads: int) -> tuple[dict[str, Any], Path]:
+    """Run a recipe as `potstill run` would, paths as those of recipes/, and return its results and its folder, runs/NAME."""
+    import yaml
+
+    from potstill.core.progress import Progress
+    from potstill.pipeline.cache import default_root
+    from potstill.pipeline.run import run
+    from potstill.recipe.load import from_text
+    from potstill.stages import RunOptions
+
+    text, out = yaml.safe_dump(dict(raw)), ROOT / "runs" / raw["name"]
+    recipe = from_text(text, f"{raw['name']}.yaml", ROOT / "recipes")
+    run(recipe, text, out, RunOptions(default_root(), threads=threads), Progress("plain"))
+    return json.loads((out / "results.json").read_text()), out
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Return a Markdown table."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]

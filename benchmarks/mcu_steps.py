@@ -12,7 +12,6 @@ runtimes, gcc-arm-none-eabi, libnewlib-arm-none-eabi and qemu-system-arm. Writes
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -71,28 +70,14 @@ def recipe_of(rung: str, seeds: int) -> dict[str, Any]:
     return raw
 
 
-def ran(raw: dict[str, Any], name: str, threads: int) -> tuple[dict[str, Any], Path]:
-    """Run a recipe and return its results and folder."""
-    from potstill.core.progress import Progress
-    from potstill.pipeline.cache import default_root
-    from potstill.pipeline.run import run
-    from potstill.recipe.load import from_text
-    from potstill.stages import RunOptions
-
-    text = yaml.safe_dump(raw | {"name": name})
-    out = measure.ROOT / "runs" / name
-    options = RunOptions(default_root(), threads=threads)
-    run(from_text(text, f"{name}.yaml", measure.ROOT / "recipes"), text, out, options, Progress("plain"))
-    return json.loads((out / "results.json").read_text()), out
-
-
 def rung_of(rung: str, seeds: int, threads: int) -> dict[str, Any]:
     """Return what is kept of a rung."""
     from potstill.verify.emulated import target_of, verify_on_core
 
     raw = recipe_of(rung, seeds)
-    whole, _ = ran({**raw, "steps": raw["steps"][:-1], "export": []}, f"mcu-steps-{rung}-float", threads)
-    eight, out = ran(raw, f"mcu-steps-{rung}", threads)
+    name = f"mcu-steps-{rung}"
+    whole, _ = measure.run_recipe({**raw, "name": f"{name}-float", "steps": raw["steps"][:-1], "export": []}, threads)
+    eight, out = measure.run_recipe({**raw, "name": name}, threads)
     on_core = verify_on_core(out / "c", target_of("cortex-m4"), None, EMULATED_ROWS)
     model, arm, exact = whole["models"]["student"], whole["arms"][0], eight["arms"][0]
     return {

@@ -9,7 +9,6 @@ Each student of a shipped recipe is distilled (whole), cut to 40 % of its parame
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,17 +42,7 @@ def recipe_of(task: str, arm: str, seeds: int) -> dict[str, Any]:
 
 def ran(task: str, arm: str, seeds: int, threads: int) -> dict[str, Any]:
     """Run an arm and return what is kept of it."""
-    from potstill.core.progress import Progress
-    from potstill.pipeline.cache import default_root
-    from potstill.pipeline.run import run
-    from potstill.recipe.load import from_text
-    from potstill.stages import RunOptions
-
-    raw = recipe_of(task, arm, seeds)
-    text, out = yaml.safe_dump(raw), measure.ROOT / "runs" / raw["name"]
-    recipe = from_text(text, f"{raw['name']}.yaml", measure.ROOT / "recipes")
-    run(recipe, text, out, RunOptions(default_root(), threads=threads), Progress("plain"))
-    found = json.loads((out / "results.json").read_text())
+    found, _ = measure.run_recipe(recipe_of(task, arm, seeds), threads)
     model = found["models"]["student"]
     return {"per_seed": found["arms"][0]["per_seed"], "seeds": found["arms"][0]["seeds"], "params": model["params"], "macs": model["macs"],
             "teacher": found["teacher"]["accuracy"]["value"]}  # fmt: skip

@@ -18,6 +18,10 @@ from typing import Any
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import _measure as measure
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 SPEED = 1  # place of `sound-speed` among the augmentations
@@ -48,24 +52,9 @@ def changed(recipe: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def tried(way: str, seeds: int, threads: int) -> dict[str, Any]:
     """Return what is kept of one way."""
-    from potstill.core.progress import Progress
-    from potstill.pipeline.cache import default_root
-    from potstill.pipeline.run import run
-    from potstill.recipe.load import from_text
-    from potstill.stages import RunOptions
-
     recipe = changed(yaml.safe_load((ROOT / "recipes" / "spoken-digits.yaml").read_text()), WAYS[way])
     name = f"spoken-digits-way-{list(WAYS).index(way)}"
-    text = yaml.safe_dump(recipe | {"name": name, "seeds": seeds, "controls": []})
-    out = ROOT / "runs" / name
-    run(
-        from_text(text, f"{name}.yaml", ROOT / "recipes"),
-        text,
-        out,
-        RunOptions(default_root(), threads=threads),
-        Progress("plain"),
-    )
-    found = json.loads((out / "results.json").read_text())
+    found, _ = measure.run_recipe(recipe | {"name": name, "seeds": seeds, "controls": []}, threads)
     arm = found["arms"][0]
     return {"way": way, "params": found["models"]["student"]["params"], "macs": found["models"]["student"]["macs"], "seeds": arm["seeds"],
             "accuracy": arm["accuracy"]["value"], "per_seed": arm["per_seed"], "teacher": found["teacher"]["accuracy"]["value"]}  # fmt: skip
