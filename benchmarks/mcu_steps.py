@@ -42,6 +42,7 @@ STEPS = [
     ("pruning", "pruned", "distilled"),
     ("all three", "pruned", "big"),
     ("beside: pruned to that size, against made that size and distilled", "pruned", "small-distilled"),
+    ("beside: pruned to that size, against made that size on labels alone", "pruned", "small"),
     ("beside: made that size, distilled against labels alone", "small-distilled", "small"),
     ("beside: the ResNet-8 as the teacher, against labels alone", "big-teaches", "separable"),
 ]
