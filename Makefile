@@ -32,7 +32,11 @@ $(VENV)/.core: $(BIN)/python pyproject.toml constraints/core.txt
 
 $(VENV)/.dev: $(BIN)/python pyproject.toml constraints/core.txt constraints/dev.txt
 	$(PIP) install --constraint constraints/dev.txt --editable '.[dev,hf,mcu,prune,runtimes,tensorboard,translation]'
-	touch $@ $(VENV)/.core
+	touch $@ $(VENV)/.core $(VENV)/.mcu
+
+$(VENV)/.mcu: $(VENV)/.core constraints/dev.txt
+	$(PIP) install --constraint constraints/dev.txt --editable '.[mcu,runtimes]'
+	touch $@
 
 setup: $(VENV)/.core ## what running needs, in .venv
 
@@ -44,8 +48,7 @@ demo: setup ## distil on the embedded digits data, with every label and with 200
 	@if command -v arm-none-eabi-gcc > /dev/null && command -v qemu-system-arm > /dev/null; then $(MAKE) --no-print-directory demo-mcu; else \
 	  echo "The same student as plain C on an emulated Cortex-M4: apt-get install $(ARM), then make demo-mcu"; fi
 
-demo-mcu: setup ## the digits student as plain C on an emulated Cortex-M4
-	$(PIP) install --constraint constraints/dev.txt --editable '.[mcu,runtimes]'
+demo-mcu: $(VENV)/.mcu ## the digits student as plain C on an emulated Cortex-M4
 	$(BIN)/potstill run recipes/digits-mcu.yaml
 	$(BIN)/potstill verify runs/digits-mcu/c/model.c --data recipes/digits-mcu.yaml --device stm32l4r5
 

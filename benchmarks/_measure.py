@@ -179,14 +179,17 @@ def write(name: str, title: str, say: Mapping[str, Callable[[Any], str]], record
         name: of the benchmark's file and of its results.
         title: of the page.
         say: part -> what makes its text from its figures; each part says where it ran.
-        record: part -> {"figures": ..., "machine": ...}.
+        record: part -> {"figures": ..., "machine": ...}, and "command" where it was called with more than its name.
     """
     page = [f"# {title}"]
     for part, text in say.items():
         if part in record:
             page += [
                 text(record[part]["figures"]),
-                where(f"python benchmarks/{name}.py{f' {part}' if len(say) > 1 else ''}", record[part]["machine"]),
+                where(
+                    record[part].get("command", f"python benchmarks/{name}.py{f' {part}' if len(say) > 1 else ''}"),
+                    record[part]["machine"],
+                ),
             ]
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{name}.md").write_text("\n\n".join(page) + "\n")

@@ -120,6 +120,8 @@ def main() -> None:
         record[name] = {
             "figures": figures(name, text, measure.KEPT / "robustness" / name),
             "machine": measure.machine(),
+            "command": f"python benchmarks/robustness.py {name} --rows {given.rows} --sustained {given.sustained:g}"
+            + " --float" * given.float,
         }
         measure.write("robustness", "Corrupted samples, and a sample's way from row to answer",
                       {n: lambda found, n=n: said(n, found) for n in record}, record)  # fmt: skip

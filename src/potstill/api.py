@@ -235,7 +235,9 @@ def plan_pruning(
 
     gradients = None if loss is None else pruning.gradients_of(loss)
     wanted, arguments = pruning.settings_of(settings), _arguments(example)
-    judge = device_judge(wanted.budget, nn.Identity(), [x.detach().numpy() for x in arguments if wanted.budget])
+    on_device = wanted.budget is not None and wanted.budget.device is not None
+    inputs = [x.detach().cpu().numpy() for x in arguments] if on_device else []
+    judge = device_judge(wanted.budget, nn.Identity(), inputs)
     return pruning.plan_pruning(module, arguments, wanted, gradients=gradients, seed=seed, first=first, judge=judge)
 
 

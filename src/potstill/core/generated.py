@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,21 @@ def report_of(folder: Path) -> dict[str, Any]:
     return report
 
 
-def by_host(report: dict[str, Any], samples_BX: NDArray[Any]) -> NDArray[Any]:
-    """Return samples as the model reads them: log-mel spectrograms [B, 1, F, M] of sounds [B, T] where a folder's report says that the host
-    makes them, else as they are.
+def by_host(host: Mapping[str, Any] | None) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Return what brings samples to a generated model: log-mel spectrograms [B, 1, F, M] of sounds [B, T] where its report leaves them to the
+    host, else nothing is done.
+
+    Args:
+        host: of a folder's report: numbers of a `MelSpectrum`, and the shape that it takes; None where there is nothing to do.
 
     Raises:
-        PotstillError: the report's numbers make no spectrogram of them.
+        PotstillError: the numbers make no spectrogram of that shape.
     """
-    host = report.get("host")
     if host is None:
-        return samples_BX
+        return lambda samples_BX: samples_BX
     try:
-        numbers = {k: v for k, v in host.items() if k not in ("do", "takes")}
-        return MelSpectrum(**numbers)(samples_BX.astype(np.float32))
-    except (TypeError, ValueError, AttributeError, ArithmeticError, IndexError) as err:
+        made = MelSpectrum(**{k: v for k, v in host.items() if k not in ("do", "takes")})
+        made(np.zeros((1, *host["takes"]), np.float32))
+    except (TypeError, ValueError, KeyError, ArithmeticError, IndexError) as err:
         raise PotstillError(f"{REPORT}: host must have the numbers of a spectrogram; got {host} ({err}). Write it again: potstill run") from err  # fmt: skip
+    return made

@@ -7,6 +7,7 @@ Reference: O'Shaughnessy 1987, Speech Communication, p. 150: 2595 log10(1 + f / 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,9 @@ class MelSpectrum:
     range_db: float | None
     """None for log energy as it is."""
 
+    @cached_property
     def bands(self) -> NDArray[np.float64]:
-        """Return the weight of each frequency of the transform in each band, [window // 2 + 1, M]."""
+        """The weight of each frequency of the transform in each band, [window // 2 + 1, M]."""
         low, high = to_mel([self.low_hz, self.high_hz])
         edges = to_hz(np.linspace(low, high, self.mels + 2))
         hz = np.arange(self.window // 2 + 1) * self.rate_hz / self.window
@@ -43,8 +45,9 @@ class MelSpectrum:
         out: NDArray[np.float64] = np.maximum(0, np.minimum(rising, falling))
         return out
 
+    @cached_property
     def hann(self) -> NDArray[np.float64]:
-        """Return the window, [window]."""
+        """The window, [window]."""
         out: NDArray[np.float64] = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.window) / self.window)
         return out
 
@@ -56,8 +59,8 @@ class MelSpectrum:
     def __call__(self, x_BT: NDArray[Any]) -> NDArray[np.float32]:
         """Return [B, 1, F, M] of samples in [-1, 1], [B, T], T at least `window`."""
         frames = np.lib.stride_tricks.sliding_window_view(x_BT, self.window, axis=1)[:, :: self.hop]
-        power = np.abs(np.fft.rfft(frames * self.hann(), axis=2)) ** 2
-        energy = (power @ self.bands())[:, None]
+        power = np.abs(np.fft.rfft(frames * self.hann, axis=2)) ** 2
+        energy = (power @ self.bands)[:, None]
         if self.floor is None:
             return np.log(energy + FLOOR).astype(np.float32)
         relative = energy / (energy.max(axis=(1, 2, 3), keepdims=True) + FLOOR)

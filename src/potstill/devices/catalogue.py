@@ -43,8 +43,10 @@ def profile_of(name: str) -> DeviceProfile:
 
 def identity_of(name: str, digest: Callable[[Path], str]) -> dict[str, Any]:
     """Return what decides a verdict on a device, for hashing: its profile, and the published figures that models rest on."""
-    published = [digest(file) for file in (rows.FILE, memory.FILE, COSTS, CODE)]
-    return {"device": profile_of(name).model_dump(mode="json"), "published": published}
+    profile = profile_of(name)
+    tables = (COSTS, CODE) if any(entry.counted for entry in profile.runtimes) else ()
+    published = [digest(file) for file in (rows.FILE, memory.FILE, *tables)]
+    return {"device": profile.model_dump(mode="json"), "published": published}
 
 
 def _known(value: str, info: ValidationInfo) -> str:

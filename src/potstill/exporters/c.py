@@ -62,7 +62,7 @@ class CSpec(ExporterSpec):
 
         self.check_tools()
         data, host = self.tflite(module, example_BX, quant)
-        given = by_host({"host": host}, example_BX[:_GOLDEN])
+        given = by_host(host)(example_BX[:_GOLDEN])
         made = generate(data, "student.tflite", lambda model: as_inputs(model, given), SAMPLES, host)
         return self.load(write_files(made, out / FOLDER))
 

@@ -105,7 +105,7 @@ def verify_on_core(folder: Path, target: Target, samples_NX: NDArray[Any] | None
     rows = (
         made_up(model, max(num_rows, 2 * num_rows), 1)
         if samples_NX is None
-        else as_inputs(model, by_host(report, samples_NX[: max(_HOST_ROWS, num_rows)]))
+        else as_inputs(model, by_host(report.get("host"))(samples_NX[: max(_HOST_ROWS, num_rows)]))
     )
     oracle = Oracle(read_bytes(folder / SOURCE), model)
     wanted = oracle(rows)

@@ -55,7 +55,8 @@ class CSession:
             self._model = ctypes.CDLL(str(library))
         self._model.model_input.restype = self._model.model_output.restype = ctypes.c_void_p
         self.input_dtype: Any = np.float32
-        self._report, host = report, report.get("host")
+        host = report.get("host")
+        self._prepared = by_host(host)
         self.input_shape = tuple(self._input["shape"]) if host is None else (1, *host["takes"])
         self.metadata: dict[str, str] = {"potstill": report["samples"]} if report.get("samples") else {}
         ends = {
@@ -72,7 +73,7 @@ class CSession:
     def _run(self, row_1X: NDArray[Any]) -> NDArray[Any]:
         if row_1X.shape[1:] != self.input_shape[1:]:
             raise PotstillError(f"input must be {list(self.input_shape[1:])} a row; got {list(row_1X.shape[1:])}")
-        row_1X = by_host(self._report, row_1X)
+        row_1X = self._prepared(row_1X)
         scale = self._input["scale"]
         given = row_1X if scale is None else codes_of(row_1X, scale, self._input["zero_point"], np.dtype("int8"))
         raw = np.ascontiguousarray(given, self._input["dtype"]).tobytes()

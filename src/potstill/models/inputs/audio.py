@@ -123,7 +123,7 @@ class AudioInput(InputSpec):
         if self._steps(io) < self.window:
             raise ShapeError(f"input.window_ms: must be at most the clip, {1000 * self._steps(io) / rate:g} ms; got "
                              f"{self.window_ms:g}. Shorten it, or make data.seconds larger.")  # fmt: skip
-        empty = np.flatnonzero(~self.spectrum().bands().any(axis=0))
+        empty = np.flatnonzero(~self.spectrum().bands.any(axis=0))
         if len(empty):
             raise ShapeError(f"input.mels: every band must hold a frequency of the transform; band {empty[0]} of {self.mels} holds "
                              f"none. Lower mels, or lengthen window_ms {self.window_ms:g}.")  # fmt: skip

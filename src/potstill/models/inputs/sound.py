@@ -91,10 +91,10 @@ class LogMel(nn.Module):
     def __init__(self, spectrum: MelSpectrum) -> None:
         super().__init__()
         self.spectrum = spectrum
-        bands_KM = spectrum.bands()
+        bands_KM = spectrum.bands
         used = np.flatnonzero(bands_KM.any(axis=1))  # frequencies outside every band cost nothing
         angle = 2 * math.pi * np.outer(used, np.arange(spectrum.window)) / spectrum.window
-        basis = np.concatenate([np.cos(angle), np.sin(angle)]) * spectrum.hann()
+        basis = np.concatenate([np.cos(angle), np.sin(angle)]) * spectrum.hann
         self.num_hz = len(used)
         self.register_buffer("transform", torch.from_numpy(basis[:, None, :]).float(), persistent=False)
         self.register_buffer("bands", torch.from_numpy(bands_KM[used].T[:, :, None].copy()).float(), persistent=False)
