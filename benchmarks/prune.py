@@ -2,7 +2,7 @@
 
 Usage: POTSTILL_DATA=... python benchmarks/prune.py work [--hours H] [--only MODEL] | page | smoke
 
-Published weights are tuned to 10,000 rows of this copy of the data for a few epochs: that is the teacher. It is cut to 38 % of its parameters and
+Published weights are tuned to this copy of the data for a few epochs: that is the teacher. It is cut to 40 % of its parameters or fewer and
 trained on for the same number of epochs: on what it gave before the cut and on the labels (joint), on the labels alone (plain), and, cut
 by torch-pruning's own pruner instead, on the labels alone. To be shown: at least 60 % of the parameters and half of the MACs gone
 within a point of the teacher. Accuracies are of this copy of the data: compare them with one another only.
@@ -21,6 +21,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,37 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "results"
 LEDGER = RESULTS / "prune.jsonl"
 SEEDS = (0, 1, 2)
-MODELS = {"resnet20": 20, "resnet56": 56}
 ARMS = ("joint", "plain", "torch-pruning")
-PARAMS, ROUND_TO, ROWS, TUNED, EPOCHS = 0.38, 4, 10_000, 6, 14
-"""Share of the parameters that is left, multiple that widths are of, training rows of 50,000, epochs of the teacher and after the cut.
-All 50,000 rows and 30 epochs take 15 hours of two cores."""
 INPUT = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-TRAINING = {"epochs": EPOCHS, "batch_size": 128, "learning_rate": 0.003}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a model is tuned, cut and trained on."""
+
+    depth: int
+    rows: int | None
+    """Training rows, None for all."""
+    tuned: int
+    """Epochs of the teacher."""
+    epochs: int
+    """Epochs after the cut."""
+    views: int
+    params: float
+    """Share of the teacher's parameters that is left."""
+    round_to: int
+    """Widths are a multiple of it."""
+    precision: str
+    tuned_rate: float = 0.003
+    rate: float = 0.003
+    arms: tuple[str, ...] = ARMS
+
+
+MODELS = {
+    "resnet20-short": Plan(20, 10_000, 6, 14, 2, 0.38, 4, "float32"),
+    "resnet20": Plan(20, None, 4, 14, 4, 0.4, 2, "bfloat16", 0.001),
+    "resnet56": Plan(56, None, 3, 6, 2, 0.4, 2, "bfloat16", 0.001),
+}
 
 
 def recipe_of(model: str, arm: str, seed: int, smoke: bool = False, teacher: Path | None = None) -> Any:
@@ -53,28 +78,29 @@ def recipe_of(model: str, arm: str, seed: int, smoke: bool = False, teacher: Pat
     """
     from potstill.recipe.load import from_text
 
-    depth, data = MODELS[model], Path(os.environ["POTSTILL_DATA"])
-    weights = str(data / "models" / "cifar10_resnet" / f"{model}.safetensors")
-    whole = {"kind": "resnet", "depth": depth, "shortcut": "pad", "input": INPUT}
-    cut = {"factory": "_prune_peer:cut_alone", "arguments": {"depth": depth, "weights": str(teacher), "params": PARAMS, "round_to": ROUND_TO}}  # fmt: skip
+    plan, data = MODELS[model], Path(os.environ["POTSTILL_DATA"])
+    weights = str(data / "models" / "cifar10_resnet" / f"resnet{plan.depth}.safetensors")
+    training = {"epochs": plan.epochs, "batch_size": 128, "learning_rate": plan.rate, "precision": plan.precision}
+    whole = {"kind": "resnet", "depth": plan.depth, "shortcut": "pad", "input": INPUT}
+    cut = {"factory": "_prune_peer:cut_alone", "arguments": {"depth": plan.depth, "weights": str(teacher), "params": plan.params, "round_to": plan.round_to}}  # fmt: skip
     prune = {
         "kind": "prune",
-        "budget": {"params": PARAMS},
+        "budget": {"params": plan.params},
         "importance": "taylor",
-        "round_to": ROUND_TO,
+        "round_to": plan.round_to,
     }
     soft = [{"kind": "soft-label", "temperature": 4.0, "weight": 0.9}, {"kind": "hard-label", "weight": 0.1}]
-    distill = {"kind": "distill", "objectives": soft, "training": dict(TRAINING)}
+    distill = {"kind": "distill", "objectives": soft, "training": training}
     alone = {**distill, "objectives": [{"kind": "hard-label"}]}
     raw: dict[str, Any] = {
-        "name": f"prune-{model}", "seed": 0, "seeds": seed + 1, "export": [],
+        "name": f"prune-resnet{plan.depth}", "seed": 0, "seeds": seed + 1, "export": [],
         "data": {
             "kind": "parquet", "train": str(data / "cifar10" / "train.parquet"), "test_file": str(data / "cifar10" / "test.parquet"),
-            "classes": ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"], "overlap": "drop", "limit": ROWS,
+            "classes": ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"], "overlap": "drop", "limit": plan.rows,
         },
         "augment": [{"kind": "shift", "pixels": 4}, {"kind": "flip"}],
-        "teacher": {"kind": "train", "model": {**whole, "weights": weights}, "training": {**TRAINING, "epochs": TUNED}},
-        "labels": {"views": 2, "codec": {"kind": "float16"}},
+        "teacher": {"kind": "train", "model": {**whole, "weights": weights}, "training": {**training, "epochs": plan.tuned, "learning_rate": plan.tuned_rate}},
+        "labels": {"views": plan.views, "codec": {"kind": "float16"}},
         "student": {"kind": "torch", "input": INPUT, **cut} if arm == "torch-pruning" else whole,
         "steps": [alone] if arm == "torch-pruning" else [{"kind": "inherit"}, prune, distill],
         "controls": ["hard-label"] if arm == "plain" else [],
@@ -169,7 +195,7 @@ def work(bench: Bench, hours: float, models: list[str], seeds: tuple[int, ...]) 
     """Train what the ledger lacks, model by model and seed by seed, until the time is over."""
     until = time.monotonic() + 3600 * hours
     for model in models:
-        for arm, seed in [("teacher", 0), *((arm, seed) for seed in seeds for arm in ARMS)]:
+        for arm, seed in [("teacher", 0), *((arm, seed) for seed in seeds for arm in MODELS[model].arms)]:
             if (model, arm, seed) in {(x["model"], x["arm"], x["seed"]) for x in read(bench.ledger)}:
                 continue
             if time.monotonic() > until:
@@ -192,8 +218,8 @@ def compared(lines: list[dict[str, Any]], model: str) -> list[dict[str, Any]]:
     """Return size and accuracy of each arm of a model, and the joint arm's gain over each of the others, in points."""
     from potstill.verify.gain import gain
 
-    found = {(x["arm"], x["seed"]): x for x in lines if x["model"] == model}
-    seeds = sorted({s for a, s in found if a != "teacher" and all((arm, s) in found for arm in ARMS)})
+    found, arms = {(x["arm"], x["seed"]): x for x in lines if x["model"] == model}, MODELS[model].arms
+    seeds = sorted({s for a, s in found if a != "teacher" and all((arm, s) in found for arm in arms)})
     if ("teacher", 0) not in found or not seeds:
         return []
     teacher = found["teacher", 0]
@@ -213,7 +239,7 @@ def compared(lines: list[dict[str, Any]], model: str) -> list[dict[str, Any]]:
             "gain": None,
         }
     ]
-    for arm in ARMS:
+    for arm in arms:
         runs = [found[arm, s] for s in seeds]
         mean = float(np.mean([r["accuracy"] for r in runs]))
         size = {k: float(np.mean([r[k] for r in runs])) / teacher[k] for k in ("params", "macs")}
@@ -238,10 +264,11 @@ def page(ledger: Path, out: Path) -> None:
     lines, machine = read(ledger), environment()
     tables = {model: rows for model in MODELS if (rows := compared(lines, model))}
     text = ["# Pruning with and without a teacher", "", (__doc__ or "").split("\n\n")[2].replace("\n", " "), "",
-            f"Command: `python benchmarks/prune.py work`, then `page`. {machine['cpu']}, {machine['cores']} cores; commits "
-            f"{', '.join(sorted({x['commit'] for x in lines}))}; {ROWS:,} rows, {EPOCHS} epochs after the cut, {TRAINING['learning_rate']} AdamW.", ""]  # fmt: skip
+            f"Command: `python benchmarks/prune.py work`, then `page`. {machine['cpu']}, {machine['cores']} cores.", ""]  # fmt: skip
     for model, rows in tables.items():
-        text += [f"## {model}", "", "| arm | seeds | accuracy | behind the teacher, points | parameters | MACs | joint's gain over it, 95 % | verdict |",
+        plan, commits = MODELS[model], ", ".join(sorted({x["commit"] for x in lines if x["model"] == model}))
+        text += [f"## {model}", "", f"{'All' if plan.rows is None else f'{plan.rows:,}'} training rows; the teacher tuned for {plan.tuned} epochs (rate {plan.tuned_rate}), "
+                 f"{plan.epochs} after the cut ({plan.rate}, AdamW, cosine), forward passes in {plan.precision}; {plan.views} views in the store; commits {commits}.", "", "| arm | seeds | accuracy | behind the teacher, points | parameters | MACs | joint's gain over it, 95 % | verdict |",
                  "|---|---|---|---|---|---|---|---|"]  # fmt: skip
         for r in rows:
             g = r["gain"]
@@ -269,7 +296,7 @@ def main() -> None:
     elif given.what == "work":
         work(Bench(given.ledger), given.hours, given.only, SEEDS)
     else:
-        work(Bench(given.ledger, smoke=True), given.hours, ["resnet20"], (0,))
+        work(Bench(given.ledger, smoke=True), given.hours, ["resnet20-short"], (0,))
         page(given.ledger, given.ledger.parent)
 
 
