@@ -1,6 +1,6 @@
 """Does a teacher help a pruned model to recover? ResNet-20 and ResNet-56 on a copy of CIFAR-10, with published weights.
 
-Usage: POTSTILL_DATA=... python benchmarks/prune.py work [--hours H] [--only MODEL] | page | smoke
+Usage: POTSTILL_DATA=... python benchmarks/prune.py work [--hours H] [--only MODEL] | time [--only MODEL] | page | smoke
 
 Published weights are tuned to this copy of the data for a few epochs: that is the teacher. It is cut to 40 % of its parameters or fewer and
 trained on for the same number of epochs: on what it gave before the cut and on the labels (joint), on the labels alone (plain), and, cut
@@ -8,7 +8,7 @@ by torch-pruning's own pruner instead, on the labels alone. To be shown: at leas
 within a point of the teacher. Accuracies are of this copy of the data: compare them with one another only.
 
 `work` writes a line of the ledger docs/results/prune.jsonl for each finished training; killed anywhere and started again, it
-goes on. `page` writes docs/results/prune.md and .json from the ledger. Run it in a clone of its own: changed sources are other trainings.
+goes on. `time` runs teacher and joint student of the first seed as ONNX files by turns, which needs the cache that `work` filled. `page` writes docs/results/prune.md and .json from the ledger. Run it in a clone of its own: changed sources are other trainings.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import math
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -56,13 +57,15 @@ class Plan:
     precision: str
     tuned_rate: float = 0.003
     rate: float = 0.003
+    scope: str = "global"
+    """Channels of all layers ranked together, or of each layer by itself."""
     arms: tuple[str, ...] = ARMS
 
 
 MODELS = {
     "resnet20-short": Plan(20, 10_000, 6, 14, 2, 0.38, 4, "float32"),
-    "resnet20": Plan(20, None, 4, 14, 4, 0.4, 2, "bfloat16", 0.001),
-    "resnet56": Plan(56, None, 3, 6, 2, 0.4, 2, "bfloat16", 0.001),
+    "resnet20": Plan(20, None, 4, 10, 4, 0.4, 2, "bfloat16", 0.001, arms=("joint", "plain")),
+    "resnet56": Plan(56, None, 3, 5, 2, 0.4, 2, "bfloat16", 0.001, arms=("joint", "plain")),
 }
 
 
@@ -88,6 +91,7 @@ def recipe_of(model: str, arm: str, seed: int, smoke: bool = False, teacher: Pat
         "budget": {"params": plan.params},
         "importance": "taylor",
         "round_to": plan.round_to,
+        "scope": plan.scope,
     }
     soft = [{"kind": "soft-label", "temperature": 4.0, "weight": 0.9}, {"kind": "hard-label", "weight": 0.1}]
     distill = {"kind": "distill", "objectives": soft, "training": training}
@@ -153,6 +157,32 @@ class Bench:
             "commit": git("rev-parse", "--short", "HEAD"), **self._judged(graph, wanted),
         }  # fmt: skip
 
+    def time(self, model: str) -> dict[str, Any]:
+        """Return the ledger's line of file sizes and latencies, teacher and joint student of seed 0 in ONNX Runtime by turns."""
+        import torch
+        from torch import nn
+
+        from potstill.core.fingerprint import environment
+        from potstill.exporters.onnx import OnnxSpec
+        from potstill.models.tools.saved import load_model
+        from potstill.verify.latency import calling, interleaved
+
+        keys = {x["arm"]: x["key"] for x in read(self.ledger) if x["model"] == model and x["seed"] == 0}
+        example = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).numpy()
+        calls, size = {}, {}
+        with tempfile.TemporaryDirectory() as work:
+            for arm in ("teacher", "joint"):
+                loaded = load_model(self.cache.path(keys[arm]))
+                folder = Path(work) / arm
+                folder.mkdir()
+                artifact = OnnxSpec().export(
+                    nn.Sequential(loaded.preprocess.inside, loaded.module).eval(), example, folder, None
+                )
+                size[arm], calls[arm] = artifact.path.stat().st_size, calling(artifact, example)
+            found = interleaved(calls, blocks=60, lock=self.cache.root / "latency.lock")
+        return {"model": model, "arm": "files", "seed": 0, "bytes": size, "latency": found, "cpu": environment()["cpu"],
+                "date": datetime.now(UTC).isoformat(timespec="minutes"), "commit": git("rev-parse", "--short", "HEAD")}  # fmt: skip
+
     def _judged(self, graph: Any, wanted: str) -> dict[str, Any]:
         from potstill.core.tensorfile import open_arrays
         from potstill.data.dataset import Dataset
@@ -209,6 +239,15 @@ def work(bench: Bench, hours: float, models: list[str], seeds: tuple[int, ...]) 
             print(f"{model} {arm} seed {seed}: {line['accuracy']:.4f} with {line['params']:,} parameters", flush=True)
 
 
+def timed(bench: Bench, models: list[str]) -> None:
+    """Time the models that are trained and were not timed."""
+    for model in models:
+        arms = {x["arm"] for x in read(bench.ledger) if x["model"] == model}
+        if {"teacher", "joint"} <= arms and "files" not in arms:
+            with bench.ledger.open("a") as file:
+                file.write(json.dumps(bench.time(model)) + "\n")
+
+
 def git(*args: str) -> str:
     """Return what git says."""
     return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
@@ -219,7 +258,7 @@ def compared(lines: list[dict[str, Any]], model: str) -> list[dict[str, Any]]:
     from potstill.verify.gain import gain
 
     found, arms = {(x["arm"], x["seed"]): x for x in lines if x["model"] == model}, MODELS[model].arms
-    seeds = sorted({s for a, s in found if a != "teacher" and all((arm, s) in found for arm in arms)})
+    seeds = sorted({s for a, s in found if a in arms and all((arm, s) in found for arm in arms)})
     if ("teacher", 0) not in found or not seeds:
         return []
     teacher = found["teacher", 0]
@@ -275,7 +314,7 @@ def page(ledger: Path, out: Path) -> None:
             over = "" if g is None else f"{g['points']:+.2f} [{g['low']:+.2f}, {g['high']:+.2f}]"
             text.append(f"| {r['arm']} | {len(r['seeds'])} | {100 * r['accuracy']:.2f} | {r['behind']:.2f} | {r['params'] - 1:+.1%} | "
                         f"{r['macs'] - 1:+.1%} | {over} | {'' if g is None else g['verdict']} |")  # fmt: skip
-        text.append("")
+        text += ["", *said_of_files([x for x in lines if x["model"] == model and x["arm"] == "files"])]
     (out / "prune.md").write_text("\n".join(text) + "\n")
     bare = [{k: v for k, v in line.items() if k != "correct"} for line in lines]
     (out / "prune.json").write_text(
@@ -284,9 +323,20 @@ def page(ledger: Path, out: Path) -> None:
     print("\n".join(text))
 
 
+def said_of_files(lines: list[dict[str, Any]]) -> list[str]:
+    """Return the page's line on file sizes and latencies."""
+    if not lines:
+        return []
+    line, ratio = lines[-1], lines[-1]["latency"]["joint"]["ratio"]
+    ms = {arm: line["latency"][arm]["interval"]["value"] for arm in ("teacher", "joint")}
+    return [f"Files of seed 0 in ONNX Runtime, float32, one sample, one thread, measured by turns: {line['bytes']['joint'] / 1e3:,.0f} kB for the teacher's "
+            f"{line['bytes']['teacher'] / 1e3:,.0f}, {ms['joint']:.3f} ms for its {ms['teacher']:.3f}: {ratio['value']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}] "
+            f"of its time; {line['cpu']}, commit {line['commit']}.", ""]  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["work", "page", "smoke"])
+    parser.add_argument("what", choices=["work", "time", "page", "smoke"])
     parser.add_argument("--hours", type=float, default=math.inf)
     parser.add_argument("--only", nargs="*", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--ledger", type=Path, default=LEDGER)
@@ -295,8 +345,12 @@ def main() -> None:
         page(given.ledger, RESULTS)
     elif given.what == "work":
         work(Bench(given.ledger), given.hours, given.only, SEEDS)
+    elif given.what == "time":
+        timed(Bench(given.ledger), given.only)
     else:
-        work(Bench(given.ledger, smoke=True), given.hours, ["resnet20-short"], (0,))
+        bench = Bench(given.ledger, smoke=True)
+        work(bench, given.hours, ["resnet20-short"], (0,))
+        timed(bench, ["resnet20-short"])
         page(given.ledger, given.ledger.parent)
 
 
