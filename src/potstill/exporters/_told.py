@@ -6,8 +6,10 @@ import contextlib
 import copy
 import io
 import logging
+import os
 import re
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from potstill.core.errors import ExportError
@@ -19,8 +21,25 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
+def _unheard(descriptor: int) -> Iterator[None]:
+    """Let what native code writes to a descriptor go nowhere."""
+    try:
+        kept = os.dup(descriptor)
+    except OSError:  # closed: nothing is heard anyway
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), descriptor)
+        yield
+    finally:
+        os.dup2(kept, descriptor)
+        os.close(kept)
+
+
+@contextlib.contextmanager
 def quiet() -> Any:
-    """Keep the exporter's chatter away from the user's terminal."""
+    """Keep the exporter's chatter away from the user's terminal, Python's and that of native code."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -28,6 +47,8 @@ def quiet() -> Any:
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
             contextlib.redirect_stderr(io.StringIO()),
+            _unheard(1),
+            _unheard(2),
         ):
             warnings.simplefilter("ignore")
             yield

@@ -70,7 +70,8 @@ class CSpec(ExporterSpec):
         self, module: nn.Module, example_BX: NDArray[Any], quant: QuantSpec | None
     ) -> tuple[bytes, dict[str, Any] | None]:
         """Return (the .tflite file that becomes C, what it leaves to the host); arguments and errors as those of `export`."""
-        require("litert_torch", "runtimes", "export.c")
+        with quiet():  # some of what it imports complains of what it does not need
+            require("litert_torch", "runtimes", "export.c")
         import torch
 
         from potstill.exporters import _litert_convert as litert

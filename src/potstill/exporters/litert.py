@@ -44,7 +44,8 @@ class LiteRTSpec(ExporterSpec):
     def export(
         self, module: nn.Module, example_BX: NDArray[Any], out: Path, quant: QuantSpec | None = None
     ) -> Artifact:
-        require("litert_torch", "runtimes", "export.litert")
+        with quiet():  # some of what it imports complains of what it does not need
+            require("litert_torch", "runtimes", "export.litert")
         import torch
 
         from potstill.exporters import _litert_convert as litert

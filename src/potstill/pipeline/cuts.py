@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from potstill.core import rng
+from potstill.core import atomic, rng
 from potstill.core.extras import require
+from potstill.core.hashing import digest_json
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.graph import STUDENT, Graph, data_shape
 from potstill.pipeline.shape import DataShape
@@ -46,7 +47,7 @@ class PlannedCut:
 
 
 def check_cuts(graph: Graph, cache: ArtifactCache) -> list[PlannedCut]:
-    """Try the prune steps on a new student; empty where nothing is left to cut, or the data's shape is not known yet.
+    """Try the prune steps on a new student, or remember what came of it, since a device's budget takes many exports; empty where nothing is left to cut, or the data's shape is not known yet.
 
     Raises:
         BudgetError: a budget cannot be reached.
@@ -61,7 +62,15 @@ def check_cuts(graph: Graph, cache: ArtifactCache) -> list[PlannedCut]:
     if shape is None:
         require("torch_pruning", "prune", "steps: prune")
         return []
-    return _try(graph, shape)
+    file = cache.root / "profiles" / f"{digest_json(['cuts', vars(shape.io), *(n.key for n in waiting)])}.json"
+    if not file.exists():
+        found = [
+            {"step": cut.step, "plan": cut.plan, "places": [asdict(p) for p in cut.places]}
+            for cut in _try(graph, shape)
+        ]
+        atomic.write_json(file, found)
+    return [PlannedCut(x["step"], x["plan"], [Place(**{**p, "shape": tuple(p["shape"])}) for p in x["places"]])
+            for x in atomic.read_json(file)]  # fmt: skip
 
 
 def _try(graph: Graph, shape: DataShape) -> list[PlannedCut]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,9 @@ from potstill.core.hashing import digest_json
 from potstill.core.tensorfile import open_arrays
 from potstill.devices.catalogue import profile_of
 from potstill.devices.cost import Cost, cost_from
-from potstill.devices.read import read_cost
 from potstill.exporters.c import CSpec
 from potstill.mcu.build import CORES
 from potstill.mcu.estimate import CODE
-from potstill.mcu.export import SOURCE
 from potstill.mcu.instructions import COSTS
 from potstill.pipeline.cache import ArtifactCache
 from potstill.pipeline.cuts import PlannedCut, example_rows
@@ -107,11 +104,10 @@ def _cost(recipe: Recipe, shape: DataShape, cache: ArtifactCache, exporter: Expo
 def _exported_cost(recipe: Recipe, shape: DataShape, bits: QuantizeStep | None, as_c: CSpec | None) -> Cost:
     """Return the cost of a new student, exported as it would be: with what is done before it, which no quantisation rounds."""
     import torch
-    from torch import nn
 
     from potstill.compress.quantize import quantise
     from potstill.models.tools.build import new_model
-    from potstill.verify.on_device import exported_cost
+    from potstill.verify.on_device import cost_as_c, exported_cost
 
     with torch.random.fork_rng(devices=()):
         new = new_model(recipe.student, shape.io, shape.stats)
@@ -125,10 +121,7 @@ def _exported_cost(recipe: Recipe, shape: DataShape, bits: QuantizeStep | None, 
     inputs = new.preprocess.outside_numpy(rows.numpy())
     if as_c is None:
         return exported_cost(new.preprocess.inside, module, inputs, spec)
-    with tempfile.TemporaryDirectory(prefix="potstill-plan-") as made:
-        path = Path(made) / SOURCE
-        path.write_bytes(as_c.tflite(nn.Sequential(new.preprocess.inside, module).eval(), inputs, spec)[0])
-        return read_cost(path)
+    return cost_as_c(new.preprocess.inside, module, inputs, spec, as_c)
 
 
 def _plans(graph: Graph, cache: ArtifactCache, cuts: Sequence[PlannedCut]) -> list[dict[str, Any]]:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from potstill.compress._settings import PruneBudget
-from potstill.core.errors import ShapeError
+from potstill.core.errors import PotstillError, ShapeError
 from potstill.devices.catalogue import profile_of
 from potstill.devices.cost import Cost
 from potstill.devices.judge import Question, device_verdict, judge_all
 from potstill.devices.lines import Budget, Limits, Verdict
 from potstill.devices.read import read_cost
 from potstill.devices.say import stops
+from potstill.exporters.c import CSpec
 from potstill.exporters.onnx import OnnxSpec
+from potstill.mcu.estimate import Estimate
+from potstill.mcu.export import SOURCE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,6 +46,23 @@ def exported_cost(
     whole = nn.Sequential(inside, module).eval()
     with tempfile.TemporaryDirectory(prefix="potstill-cost-") as made:
         return read_cost(OnnxSpec().export(whole, inputs_BX, Path(made), quant).path)
+
+
+def cost_as_c(
+    inside: nn.Module, module: nn.Module, inputs_BX: NDArray[Any], quant: QuantSpec | None, exporter: CSpec
+) -> Cost:
+    """Return the cost of a quantised module as the .tflite file that becomes C; arguments as those of `exported_cost`.
+
+    Raises:
+        ExportError: it does not become one; says why.
+    """
+    from torch import nn
+
+    whole = nn.Sequential(inside, module).eval()
+    with tempfile.TemporaryDirectory(prefix="potstill-cost-") as made:
+        path = Path(made) / SOURCE
+        path.write_bytes(exporter.tflite(whole, inputs_BX, quant)[0])
+        return read_cost(path)
 
 
 def device_judge(
@@ -70,10 +91,16 @@ def device_judge(
         )
     limits = Budget(**{name: getattr(budget, name) for name in Limits.model_fields})
     asked, int8 = Question(profile_of(budget.device), limits, runtimes), budget.int8
+    takes_c = any(
+        entry.counted and (runtimes is None or entry.runtime.startswith(runtimes)) for entry in asked.profile.runtimes
+    )
 
     def judge(module: nn.Module) -> tuple[Verdict, str]:
         cost = exported_cost(inside, module, inputs[0])
-        found = judge_all(cost.as_int8() if int8 else cost, asked)
+        cost = cost.as_int8() if int8 else cost
+        found = judge_all(
+            replace(cost, generated=_generated(inside, module, inputs[0])) if int8 and takes_c else cost, asked
+        )
         best, verdict = found[0], device_verdict(found)
         missed = [line for line in best.lines if line.verdict not in ("fits", None)]
         if verdict == "unknown" and missed and all(line.word != "unknown" for line in missed):
@@ -82,3 +109,19 @@ def device_judge(
         return verdict, f"under {best.runtime}: {stops(limited if verdict == 'fits' else missed or best.lines)}"
 
     return judge
+
+
+def _generated(inside: nn.Module, module: nn.Module, inputs_BX: NDArray[Any]) -> Estimate | str:
+    """Return what a module takes as generated C, its ranges those of the rows at hand, which cost nothing; or why that is not known."""
+    import torch
+
+    from potstill.compress.quant_specs import CalibrationSpec
+    from potstill.compress.quantize import quantise
+
+    try:
+        with torch.no_grad():
+            read = inside(torch.from_numpy(inputs_BX))
+            quant = quantise(module, read, "int8_static_per_channel", CalibrationSpec()).spec
+        return cost_as_c(inside, module, inputs_BX, quant, CSpec()).generated
+    except PotstillError as err:
+        return str(err)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -118,3 +119,25 @@ def test_from_python_to_a_smaller_module() -> None:
     module, plan = ps.prune(simple(), IMAGE, budget={"device": "rpi4", "flash_bytes": 3000, "int8": True}, round_to=4)
     params = sum(p.numel() for p in module.parameters())
     assert params == plan.after.params < 3000 and plan.fits.startswith("rpi4 under ") and "flash binds" in plan.fits
+
+
+def test_a_module_that_becomes_c_is_judged_by_its_instructions() -> None:
+    asked = PruneBudget(device="nano33ble", latency_ms=1.0, int8=True)
+    judge = device_judge(asked, nn.Identity(), [IMAGE.numpy()], ("potstill C",))
+    assert judge is not None
+    verdict, why = judge(simple())
+    assert verdict == "does not fit" and re.search(r"under potstill C, int8.*latency [\d.]+ \[.*\] ms over 1 ms", why)
+    thin = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)).eval()
+    verdict, why = judge(thin)
+    assert verdict == "fits" and "under potstill C" in why
+
+    class Turned(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sin(x.flatten(1))
+
+    verdict, why = judge(nn.Sequential(Turned(), nn.Linear(64, 3)))
+    assert verdict == "unknown" and "latency" in why
+    floats = device_judge(asked.model_copy(update={"int8": False}), nn.Identity(), [IMAGE.numpy()], ("potstill C",))
+    assert floats is not None
+    verdict, why = floats(simple())
+    assert verdict == "unknown" and "int8" in why
