@@ -63,9 +63,9 @@ class Plan:
 
 
 MODELS = {
-    "resnet20-short": Plan(20, 10_000, 6, 14, 2, 0.38, 4, "float32"),
     "resnet20": Plan(20, None, 4, 10, 4, 0.4, 2, "bfloat16", 0.001, arms=("joint", "plain")),
     "resnet56": Plan(56, None, 3, 5, 2, 0.4, 2, "bfloat16", 0.001, arms=("joint", "plain")),
+    "resnet20-short": Plan(20, 10_000, 6, 14, 2, 0.38, 4, "float32"),
 }
 
 
