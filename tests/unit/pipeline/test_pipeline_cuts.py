@@ -73,6 +73,14 @@ def test_the_plan_says_what_each_step_would_leave(cache: ArtifactCache) -> None:
     assert make_plan(recipe(SOFT)).cuts == []
 
 
+def test_what_was_tried_is_remembered_until_the_recipe_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = make_plan(recipe(BEGIN, CUT, SOFT))
+    tried: list[str] = []
+    monkeypatch.setattr(cuts, "_try", lambda graph, shape: tried.append("tried") or [])
+    assert make_plan(recipe(BEGIN, CUT, SOFT)).cuts == plan.cuts and not tried
+    assert make_plan(recipe(BEGIN, CUT.replace("0.6", "0.5"), SOFT)).cuts == [] and tried == ["tried"]
+
+
 def test_features_are_joined_as_the_cut_leaves_them() -> None:
     hint = "{kind: distill, objectives: [{kind: feature-l2}], training: {epochs: 4}}"
     per_layer = "{kind: prune, ratio: 0.5, round_to: 2, scope: per-layer}"
