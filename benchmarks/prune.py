@@ -306,7 +306,7 @@ def page(ledger: Path, out: Path) -> None:
             f"Command: `python benchmarks/prune.py work`, then `page`. {machine['cpu']}, {machine['cores']} cores.", ""]  # fmt: skip
     for model, rows in tables.items():
         plan, commits = MODELS[model], ", ".join(sorted({x["commit"] for x in lines if x["model"] == model}))
-        text += [f"## {model}", "", f"{'All' if plan.rows is None else f'{plan.rows:,}'} training rows; the teacher tuned for {plan.tuned} epochs (rate {plan.tuned_rate}), "
+        text += [f"## {model}", "", f"{'All' if plan.rows is None else f'{plan.rows:,}'} of 50,000 rows, a tenth of them for validation; the teacher tuned for {plan.tuned} epochs (rate {plan.tuned_rate}), "
                  f"{plan.epochs} after the cut ({plan.rate}, AdamW, cosine), forward passes in {plan.precision}; {plan.views} views in the store; commits {commits}.", "", "| arm | seeds | accuracy | behind the teacher, points | parameters | MACs | joint's gain over it, 95 % | verdict |",
                  "|---|---|---|---|---|---|---|---|"]  # fmt: skip
         for r in rows:
@@ -314,7 +314,15 @@ def page(ledger: Path, out: Path) -> None:
             over = "" if g is None else f"{g['points']:+.2f} [{g['low']:+.2f}, {g['high']:+.2f}]"
             text.append(f"| {r['arm']} | {len(r['seeds'])} | {100 * r['accuracy']:.2f} | {r['behind']:.2f} | {r['params'] - 1:+.1%} | "
                         f"{r['macs'] - 1:+.1%} | {over} | {'' if g is None else g['verdict']} |")  # fmt: skip
-        text += ["", *said_of_files([x for x in lines if x["model"] == model and x["arm"] == "files"])]
+        joint = next(r for r in rows if r["arm"] == "joint")
+        small = joint["params"] <= 0.4 and joint["macs"] <= 0.5
+        missed = f"missed by {joint['behind'] - 1:.1f} points" if small else "missed: too little is gone"
+        text += [
+            "",
+            f"Goal {'met' if small and joint['behind'] <= 1 else missed}.",
+            "",
+            *said_of_files([x for x in lines if x["model"] == model and x["arm"] == "files"]),
+        ]
     (out / "prune.md").write_text("\n".join(text) + "\n")
     bare = [{k: v for k, v in line.items() if k != "correct"} for line in lines]
     (out / "prune.json").write_text(
