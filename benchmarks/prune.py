@@ -8,7 +8,8 @@ by torch-pruning's own pruner instead, on the labels alone. To be shown: at leas
 within a point of the teacher. Accuracies are of this copy of the data: compare them with one another only.
 
 `work` writes a line of the ledger docs/results/prune.jsonl for each finished training; killed anywhere and started again, it
-goes on. `time` runs teacher and joint student of the first seed as ONNX files by turns, which needs the cache that `work` filled. `page` writes docs/results/prune.md and .json from the ledger. Run it in a clone of its own: changed sources are other trainings.
+goes on. `time` runs teacher and joint student of the first seed as ONNX files by turns, which needs the cache that `work` filled.
+`page` writes docs/results/prune.md and .json from the ledger. Run it in a clone of its own: changed sources are other trainings.
 """
 
 from __future__ import annotations
@@ -305,7 +306,10 @@ def page(ledger: Path, out: Path) -> None:
     text = ["# Pruning with and without a teacher", "", (__doc__ or "").split("\n\n")[2].replace("\n", " "), "",
             f"Command: `python benchmarks/prune.py work`, then `page`. {machine['cpu']}, {machine['cores']} cores.", ""]  # fmt: skip
     for model, rows in tables.items():
-        plan, commits = MODELS[model], ", ".join(sorted({x["commit"] for x in lines if x["model"] == model}))
+        plan, commits = (
+            MODELS[model],
+            ", ".join(sorted({x["commit"] for x in lines if x["model"] == model and x["arm"] != "files"})),
+        )
         text += [f"## {model}", "", f"{'All' if plan.rows is None else f'{plan.rows:,}'} of 50,000 rows, a tenth of them for validation; the teacher tuned for {plan.tuned} epochs (rate {plan.tuned_rate}), "
                  f"{plan.epochs} after the cut ({plan.rate}, AdamW, cosine), forward passes in {plan.precision}; {plan.views} views in the store; commits {commits}.", "", "| arm | seeds | accuracy | behind the teacher, points | parameters | MACs | joint's gain over it, 95 % | verdict |",
                  "|---|---|---|---|---|---|---|---|"]  # fmt: skip

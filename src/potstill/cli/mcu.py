@@ -44,30 +44,24 @@ def verify_device_file(
 ) -> None:
     """Verify generated C on an emulated core and print what it gives and takes, and the verdict where the recipe has a budget for this
     device. Raises BudgetError where it does not fit; after all was printed."""
-    from potstill.cli.show import print_facts
-    from potstill.cli.verdicts import print_verdicts, stop_at_misfits
+    from potstill.cli.show import print_facts_and_verdicts
     from potstill.core.progress import Progress
     from potstill.pipeline.on_core import verify_device
     from potstill.recipe.load import load
 
     recipe = None if recipe_path is None else load(recipe_path)
     facts = verify_device(model, device, recipe, rows=rows, scale=scale, progress=Progress("auto"), trusted=run_program)
-    verdicts = facts.get("verdicts", [])
-    if as_json:
-        print(json.dumps(facts))
-    else:
-        _print_core(facts)
-        print_facts({k: v for k, v in facts.items() if k == "host"})
-        print_verdicts(verdicts)
-    stop_at_misfits(verdicts)
+    print_facts_and_verdicts(facts, as_json=as_json, say=_print_core)
 
 
 def _print_core(facts: dict[str, Any]) -> None:
-    """Print what `verify_on_core` found: codes, then a line for each figure."""
+    """Print what `verify_on_core` found: codes, a line for each figure, and then what this machine gave."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from potstill.cli.show import print_facts
 
     console, codes = Console(), facts["codes"]
     console.print(f"[bold]{escape(facts['device'])}[/]: every code is that of {escape(facts['oracle'])}, of {codes['rows_here']} rows here and "
@@ -93,6 +87,7 @@ def _print_core(facts: dict[str, Any]) -> None:
     for row in rows:
         table.add_row(*map(escape, row))
     console.print(table)
+    print_facts({k: v for k, v in facts.items() if k == "host"})
 
 
 def _span(found: dict[str, Any], say: Callable[[float], str], unit: str = "") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -150,15 +151,18 @@ def print_removed(entries: list[Entry]) -> None:
     print(f"{len(entries)} removed, {human_bytes(sum(e.bytes for e in entries))} freed")
 
 
-def print_facts_and_verdicts(facts: dict[str, Any], *, as_json: bool) -> None:
-    """Print what was measured of a model, and then the verdicts among it. Raises BudgetError as `stop_at_misfits`."""
+def print_facts_and_verdicts(
+    facts: dict[str, Any], *, as_json: bool, say: Callable[[dict[str, Any]], None] | None = None
+) -> None:
+    """Print what was measured of a model, by `say` where it is given, and then the verdicts among it. Raises BudgetError as
+    `stop_at_misfits`."""
     from potstill.cli.verdicts import print_verdicts, stop_at_misfits
 
     verdicts = facts.get("verdicts", [])
     if as_json:
         print(json.dumps(facts))
     else:
-        print_facts({k: v for k, v in facts.items() if k != "verdicts"})
+        (say or print_facts)({k: v for k, v in facts.items() if k != "verdicts"})
         print_verdicts(verdicts)
     stop_at_misfits(verdicts)
 

@@ -47,7 +47,8 @@ class PlannedCut:
 
 
 def check_cuts(graph: Graph, cache: ArtifactCache) -> list[PlannedCut]:
-    """Try the prune steps on a new student, or remember what came of it, since a device's budget takes many exports; empty where nothing is left to cut, or the data's shape is not known yet.
+    """Try the prune steps on a new student, or remember what came of it, since a device's budget takes many exports; empty where
+    nothing is left to cut, or the data's shape is not known yet.
 
     Raises:
         BudgetError: a budget cannot be reached.

@@ -107,7 +107,7 @@ def _exported_cost(recipe: Recipe, shape: DataShape, bits: QuantizeStep | None, 
 
     from potstill.compress.quantize import quantise
     from potstill.models.tools.build import new_model
-    from potstill.verify.on_device import cost_as_c, exported_cost
+    from potstill.verify.on_device import exported_cost
 
     with torch.random.fork_rng(devices=()):
         new = new_model(recipe.student, shape.io, shape.stats)
@@ -119,9 +119,7 @@ def _exported_cost(recipe: Recipe, shape: DataShape, bits: QuantizeStep | None, 
             else quantise(module, new.preprocess(rows), bits.scheme, bits.calibration, bits.float_layers).spec
         )
     inputs = new.preprocess.outside_numpy(rows.numpy())
-    if as_c is None:
-        return exported_cost(new.preprocess.inside, module, inputs, spec)
-    return cost_as_c(new.preprocess.inside, module, inputs, spec, as_c)
+    return exported_cost(new.preprocess.inside, module, inputs, spec, as_c)
 
 
 def _plans(graph: Graph, cache: ArtifactCache, cuts: Sequence[PlannedCut]) -> list[dict[str, Any]]:

@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 
 def exported_cost(
-    inside: nn.Module, module: nn.Module, inputs_BX: NDArray[Any], quant: QuantSpec | None = None
+    inside: nn.Module,
+    module: nn.Module,
+    inputs_BX: NDArray[Any],
+    quant: QuantSpec | None = None,
+    as_c: CSpec | None = None,
 ) -> Cost:
     """Return the cost of a module as it would be exported.
 
@@ -40,28 +44,19 @@ def exported_cost(
         module: as it is; left in eval mode.
         inputs_BX: what the host gives, at least 2 rows.
         quant: the numbers that the module is quantised with.
-    """
-    from torch import nn
-
-    whole = nn.Sequential(inside, module).eval()
-    with tempfile.TemporaryDirectory(prefix="potstill-cost-") as made:
-        return read_cost(OnnxSpec().export(whole, inputs_BX, Path(made), quant).path)
-
-
-def cost_as_c(
-    inside: nn.Module, module: nn.Module, inputs_BX: NDArray[Any], quant: QuantSpec | None, exporter: CSpec
-) -> Cost:
-    """Return the cost of a quantised module as the .tflite file that becomes C; arguments as those of `exported_cost`.
+        as_c: says that it is exported as the .tflite file that becomes C; as ONNX where it is None.
 
     Raises:
-        ExportError: it does not become one; says why.
+        ExportError: it cannot be exported so; says why.
     """
     from torch import nn
 
     whole = nn.Sequential(inside, module).eval()
     with tempfile.TemporaryDirectory(prefix="potstill-cost-") as made:
+        if as_c is None:
+            return read_cost(OnnxSpec().export(whole, inputs_BX, Path(made), quant).path)
         path = Path(made) / SOURCE
-        path.write_bytes(exporter.tflite(whole, inputs_BX, quant)[0])
+        path.write_bytes(as_c.tflite(whole, inputs_BX, quant)[0])
         return read_cost(path)
 
 
@@ -91,16 +86,16 @@ def device_judge(
         )
     limits = Budget(**{name: getattr(budget, name) for name in Limits.model_fields})
     asked, int8 = Question(profile_of(budget.device), limits, runtimes), budget.int8
-    takes_c = any(
-        entry.counted and (runtimes is None or entry.runtime.startswith(runtimes)) for entry in asked.profile.runtimes
-    )
+    taken = (entry for entry in asked.profile.runtimes if runtimes is None or entry.runtime.startswith(runtimes))
+    becomes_c = int8 and any(entry.counted for entry in taken)
 
     def judge(module: nn.Module) -> tuple[Verdict, str]:
         cost = exported_cost(inside, module, inputs[0])
-        cost = cost.as_int8() if int8 else cost
-        found = judge_all(
-            replace(cost, generated=_generated(inside, module, inputs[0])) if int8 and takes_c else cost, asked
-        )
+        if int8:
+            cost = cost.as_int8()
+        if becomes_c:
+            cost = replace(cost, generated=_generated(inside, module, inputs[0]))
+        found = judge_all(cost, asked)
         best, verdict = found[0], device_verdict(found)
         missed = [line for line in best.lines if line.verdict not in ("fits", None)]
         if verdict == "unknown" and missed and all(line.word != "unknown" for line in missed):
@@ -122,6 +117,6 @@ def _generated(inside: nn.Module, module: nn.Module, inputs_BX: NDArray[Any]) ->
         with torch.no_grad():
             read = inside(torch.from_numpy(inputs_BX))
             quant = quantise(module, read, "int8_static_per_channel", CalibrationSpec()).spec
-        return cost_as_c(inside, module, inputs_BX, quant, CSpec()).generated
+        return exported_cost(inside, module, inputs_BX, quant, CSpec()).generated
     except PotstillError as err:
         return str(err)
